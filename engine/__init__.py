@@ -1,0 +1,1 @@
+"""From a face to motion, and from motion to a talking head. Knows no network."""
