@@ -11,7 +11,8 @@ Conventions that hold everywhere in the project:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -87,3 +88,176 @@ def to_pixels(points: Array, width: int, height: int) -> Array:
     points_px[..., 0] += width / 2
     points_px[..., 1] += height / 2
     return points_px
+
+
+def rotation_matrix(vector: NDArray[np.floating]) -> NDArray[np.float64]:
+    """(3,) rotation vector in radians to the (3, 3) matrix R of `R v` (Rodrigues' formula)."""
+    x, y, z = (float(value) for value in vector)
+    angle = float(np.sqrt(x * x + y * y + z * z))
+    cross = np.array(((0.0, -z, y), (z, 0.0, -x), (-y, x, 0.0)))
+    if angle < 1e-8:
+        return np.eye(3) + cross
+    return np.eye(3) + np.sin(angle) / angle * cross + (1.0 - np.cos(angle)) / angle**2 * (cross @ cross)
+
+
+def rotation_vector(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The inverse of `rotation_matrix`; the length of the result is in [0, pi]."""
+    # Through the unit quaternion (its largest component first), which stays accurate near 0 and near pi.
+    m = np.asarray(matrix, np.float64)
+    trace = float(np.trace(m))
+    squares = np.array((trace, m[0, 0], m[1, 1], m[2, 2]))
+    largest = int(np.argmax(squares))
+    if largest == 0:
+        quaternion = np.array((1.0 + trace, m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1]))
+    else:
+        i = largest - 1
+        j, k = (i + 1) % 3, (i + 2) % 3
+        quaternion = np.empty(4)
+        quaternion[0] = m[k, j] - m[j, k]
+        quaternion[1 + i] = 1.0 + m[i, i] - m[j, j] - m[k, k]
+        quaternion[1 + j] = m[j, i] + m[i, j]
+        quaternion[1 + k] = m[k, i] + m[i, k]
+    quaternion /= np.linalg.norm(quaternion)
+    if quaternion[0] < 0:
+        quaternion = -quaternion
+    sine = float(np.linalg.norm(quaternion[1:]))
+    angle = 2.0 * float(np.arctan2(sine, quaternion[0]))
+    return quaternion[1:] * (angle / sine if sine > 1e-12 else 2.0)
+
+
+@dataclass(frozen=True, eq=False)
+class HeadPose:
+    """Where a head is and where it looks: a `FaceState` without the expression."""
+
+    rotation: Array
+    "(3,) as in `FaceState`, and so are the others."
+    translation: Array
+    scale: float
+    gaze: Array
+
+    @classmethod
+    def of(cls, state: FaceState) -> HeadPose:
+        """The pose of one state."""
+        return cls(state.rotation, state.translation, state.scale, state.gaze)
+
+    @classmethod
+    def from_states(cls, states: Iterable[FaceState]) -> HeadPose:
+        """The usual pose of a recording that is known whole: medians. Raises ValueError without a state."""
+        states = list(states)
+        if not states:
+            raise ValueError("states: empty, no pose to take a median of")
+        base = rotation_matrix(states[0].rotation)
+        turns = [rotation_vector(base.T @ rotation_matrix(state.rotation)) for state in states]
+        rotation = rotation_vector(base @ rotation_matrix(np.median(turns, axis=0)))
+        return cls(
+            rotation.astype(np.float32),
+            np.median([state.translation for state in states], axis=0),
+            float(np.median([state.scale for state in states])),
+            np.median([state.gaze for state in states], axis=0),
+        )
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rotation", as_vector(self.rotation, 3, "rotation"))
+        object.__setattr__(self, "translation", as_vector(self.translation, 2, "translation"))
+        object.__setattr__(self, "gaze", as_vector(self.gaze, 2, "gaze"))
+
+
+@dataclass(frozen=True)
+class ReferenceConfig:
+    """How fast the habitual pose follows the driver. Each rate is `limit / seconds`, so no driver sees the picture drift."""
+
+    first_seconds: float = 3.0
+    "Time constant with the first frame, when little is known."
+    seconds: float = 30.0
+    "Time constant once as many seconds have passed."
+    turn_limit: float = 0.07
+    "Radians; a head further away from its habit pulls no harder, as with a median: a long look aside is not a new habit."
+    move_limit: float = 0.2
+    "Head units, of the place; also for the logarithm of the scale and, in eye widths, for gaze."
+
+
+class ReferencePose:
+    """Estimates a driver's habitual pose while the driver moves, usable from the first frame: a slow, clipped low-pass.
+
+    The first frame is the habit until more is known, so that a picture of the driver driven by that frame stays as it is.
+    """
+
+    def __init__(self, config: ReferenceConfig = ReferenceConfig()) -> None:
+        self._config = config
+        self._reference: HeadPose | None = None
+        self._time = 0.0
+        self._known_seconds = 0.0
+
+    @property
+    def reference(self) -> HeadPose | None:
+        """The habit as known now; None before the first frame."""
+        return self._reference
+
+    def update(self, state: FaceState) -> HeadPose:
+        """The habit with the next frame taken into account by its time and confidence."""
+        if self._reference is None:
+            self._reference, self._time = HeadPose.of(state), state.time
+            return self._reference
+        # A gap counts as one slow frame: what the head did meanwhile is unknown.
+        seconds = float(np.clip(state.time - self._time, 0.0, 0.2))
+        self._time = state.time
+        self._known_seconds += seconds
+        config, old = self._config, self._reference
+        constant = min(config.first_seconds + self._known_seconds, config.seconds)
+        share = state.confidence * seconds / constant
+        base = rotation_matrix(old.rotation)
+        turn = rotation_vector(base.T @ rotation_matrix(state.rotation))
+        move = (state.translation - old.translation) / old.scale
+        zoom = float(np.log(state.scale / old.scale))
+        look = state.gaze - old.gaze
+        self._reference = HeadPose(
+            rotation_vector(base @ rotation_matrix(share * _shortened(turn, config.turn_limit))).astype(np.float32),
+            old.translation + old.scale * share * _shortened(move, config.move_limit),
+            old.scale * float(np.exp(share * np.clip(zoom, -config.move_limit, config.move_limit))),
+            old.gaze + share * _shortened(look, config.move_limit),
+        )
+        return self._reference
+
+
+def _shortened(vector: NDArray[np.floating], limit: float) -> NDArray[np.floating]:
+    length = float(np.linalg.norm(vector))
+    return vector if length <= limit else vector * (limit / length)
+
+
+def relative_motion(source: FaceState, reference: HeadPose, driving: FaceState) -> FaceState:
+    """The source's head, moved by as much as the driver's is away from `reference`, its habitual pose.
+
+    The head turns about its own axes, shifts in proportion to its size, grows by the same ratio and looks as far aside. The
+    expression is the driver's: coefficients count from each person's own neutral face, so adding them to the source's would
+    double a smile that the picture already shows. With `driving` in its habitual pose and with the source's expression, the
+    result is the source. Raises ValueError where the two have different numbers of coefficients.
+    """
+    _check_same_model(source, driving)
+    own = rotation_matrix(source.rotation)
+    turn = rotation_matrix(reference.rotation).T @ rotation_matrix(driving.rotation)
+    ratio = source.scale / reference.scale
+    return replace(
+        driving,
+        rotation=rotation_vector(own @ turn).astype(np.float32),
+        translation=source.translation + ratio * (driving.translation - reference.translation),
+        scale=source.scale * (driving.scale / reference.scale),
+        gaze=source.gaze + (driving.gaze - reference.gaze),
+    )
+
+
+def absolute_motion(source: FaceState, driving: FaceState) -> FaceState:
+    """The driver's own pose and place, for a source that is meant to stand where the driver does.
+
+    A clip driven by its own first frame so lines up with itself. Raises ValueError where the two have different numbers of
+    coefficients.
+    """
+    _check_same_model(source, driving)
+    return driving
+
+
+def _check_same_model(source: FaceState, driving: FaceState) -> None:
+    if source.expression.size != driving.expression.size:
+        raise ValueError(
+            f"driving: {driving.expression.size} expression coefficients, the source has {source.expression.size}; "
+            "both have to be fitted with the same face model"
+        )

@@ -1,0 +1,1 @@
+"""Measurements of the whole: repeated by one command each."""

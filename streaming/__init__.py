@@ -1,0 +1,1 @@
+"""The call: motion codec, peers, signalling and playout. Imports `engine`, never the command line."""

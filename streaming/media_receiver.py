@@ -1,0 +1,225 @@
+"""The receiving half of a call: packets in; the motion to show and the voice to play out; outlives connections."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import numpy as np
+
+from streaming.clock import PlayoutClock, PlayoutConfig, SerialUnwrapper
+from streaming.codec import CodecError, MotionDecoder, StreamHeader
+from streaming.jitter_buffer import CAPACITY as VOICE_CAPACITY
+from streaming.jitter_buffer import VoiceBuffer
+from streaming.media import AUDIO_RATE_HZ, RGB, Samples
+from streaming.playout import MotionBuffer, MotionView
+from streaming.statistics import ReceiverStatistics
+from streaming.voice import VoicePacket
+
+ACKNOWLEDGE_EVERY = 0.1
+"Seconds between acknowledgements of motion: each is a datagram, and older references cost the codec a little."
+RECOVER_AFTER = 0.5
+"Seconds without any motion packet that decodes, while others come, after which the decoder begins anew."
+READ_BLOCK_LIMIT = 0.1
+"Seconds; a longer read than this does not lengthen the playout delay any more."
+
+
+class MediaReceiver:
+    """Ask `view` for the motion and `read_audio` for the voice of the moment, from any thread."""
+
+    def __init__(self, config: PlayoutConfig | None = None) -> None:
+        self.clock = PlayoutClock(config)
+        self.statistics = ReceiverStatistics()
+        self.picture: RGB | None = None
+        "The source picture of the other side, (H, W, 3) uint8 RGB, once it has arrived."
+        self.header: StreamHeader | None = None
+        "The header of the other side's motion stream, once it has arrived."
+        self.peer_epoch: float | None = None
+        "Local time at which the other side's media clock was 0, as far as pings can tell."
+        self._picture_arrived = asyncio.Event()
+        self._lock = threading.Lock()
+        self._motion = MotionBuffer()
+        self._voice = VoiceBuffer()
+        self._heard: tuple[float, float, float] | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        self._decoder: MotionDecoder | None = None
+        self._acknowledged = 0.0
+        self._refused_since: float | None = None
+        self._rtp_origin: int | None = None
+        self._rtp_times = SerialUnwrapper(32)
+        self._rtp_sequence = SerialUnwrapper(16)
+        self._early_voice: list[tuple[int, int, bytes, float]] = []
+
+    # What outputs use.
+
+    def view(self, now: float | None = None) -> MotionView | None:
+        """The motion to show at local time `now` (time.monotonic, the default).
+
+        None before the call has begun and while it begins anew: go on showing what is shown.
+        """
+        now = time.monotonic() if now is None else now
+        with self._lock:
+            media_time = self.clock.media_time(now)
+            return None if media_time is None else self._motion.view(media_time)
+
+    def read_audio(self, count: int, now: float | None = None) -> Samples:
+        """The next (count,) int16 mono samples at 48 kHz, for an output that plays the first of them at `now`.
+
+        Silence while there is no voice. Read 10 or 20 ms at a time: the playout delay grows with the block.
+        """
+        now = time.monotonic() if now is None else now
+        with self._lock:
+            block = min(count / AUDIO_RATE_HZ, READ_BLOCK_LIMIT)
+            # Follows the largest block at once and forgets it slowly.
+            self.clock.read_block = max(block, 0.995 * self.clock.read_block)
+            media_time = self.clock.media_time(now)
+            if media_time is None:
+                self._heard = None
+                return np.zeros(count, np.int16)
+            samples = self._voice.read(count, media_time)
+            position = self._voice.position
+            if position is None:
+                self._heard = None
+            else:
+                self._heard = (now, (position - count) / AUDIO_RATE_HZ, count / AUDIO_RATE_HZ)
+            return samples
+
+    def heard_time(self, now: float | None = None) -> float | None:
+        """Media time of the voice that is heard at local time `now`; None if none is."""
+        now = time.monotonic() if now is None else now
+        heard = self._heard
+        if heard is None or now - heard[0] > 0.5:
+            return None
+        return heard[1] + min(now - heard[0], heard[2])
+
+    def displayed(self, view: MotionView, now: float | None = None) -> None:
+        """Tell that the picture of this view is on display since `now`: what latency and skew are counted from."""
+        now = time.monotonic() if now is None else now
+        with self._lock:
+            statistics = self.statistics
+            statistics.views_concealed += view.concealed
+            if self.peer_epoch is not None:
+                statistics.capture_to_display.add(now - self.peer_epoch - view.shown_time)
+            heard = self.heard_time(now)
+            if heard is not None:
+                statistics.skew.add(view.shown_time - heard)
+            waiting = self.clock.waiting
+            if waiting is not None:
+                statistics.playout_delay.add(waiting)
+
+    async def frames(self, rate: float = 25.0) -> AsyncIterator[MotionView]:
+        """The views at a steady display rate, for ever; a consumer that is too slow misses some. Cancelling is safe."""
+        begin, count = time.monotonic(), 0
+        while True:
+            now = time.monotonic()
+            view = self.view(now)
+            if view is not None:
+                yield view
+            count = max(count + 1, int((time.monotonic() - begin) * rate))
+            await asyncio.sleep(max(begin + count / rate - time.monotonic(), 0.0))
+
+    async def wait_for_picture(self) -> RGB:
+        """The source picture of the other side, as soon as it is there."""
+        await self._picture_arrived.wait()
+        assert self.picture is not None
+        return self.picture
+
+    # What connections use.
+
+    def begin(self) -> None:
+        """A new connection: its streams begin anew. The picture stays until another one comes."""
+        with self._lock:
+            self._begin()
+            self.clock.reset()
+            self._motion.clear()
+            self._voice.begin()
+            self._heard = None
+            self.peer_epoch = None
+
+    def begin_motion(self, header: bytes) -> None:
+        """The motion stream's header. Raises CodecError."""
+        parsed = StreamHeader.from_bytes(header)
+        with self._lock:
+            self.header = parsed
+            self._decoder = MotionDecoder(parsed)
+
+    def receive_motion(self, packet: bytes, now: float) -> bytes | None:
+        """A motion packet; returns the acknowledgement to send, if one is due. Bad packets are counted and dropped."""
+        with self._lock:
+            statistics = self.statistics
+            statistics.motion.add(packet)
+            if self._decoder is None:
+                statistics.motion_malformed += 1
+                return None
+            begin = time.perf_counter()
+            try:
+                tick, state = self._decoder.decode(packet)
+            except CodecError:
+                statistics.motion_malformed += 1
+                return self._refused(now)
+            self._refused_since = None
+            statistics.decode.add(time.perf_counter() - begin)
+            media_time = self._decoder.header.time_of(tick)
+            self.clock.motion_arrived(media_time, now)
+            self._motion.insert(replace(state, time=media_time))
+            statistics.motion_late = self._motion.late
+            if self.peer_epoch is not None:
+                statistics.capture_to_arrival.add(now - self.peer_epoch - media_time)
+            if now - self._acknowledged < ACKNOWLEDGE_EVERY:
+                return None
+            self._acknowledged = now
+            acknowledgement = self._decoder.acknowledgement()
+            statistics.acknowledgements.add(acknowledgement)
+            return acknowledgement
+
+    def _refused(self, now: float) -> bytes | None:
+        """Nothing that comes can be decoded: after a while, begin anew and tell the sender that nothing has arrived."""
+        assert self._decoder is not None
+        if self._refused_since is None:
+            self._refused_since = now
+        if now - self._refused_since < RECOVER_AFTER:
+            return None
+        self._refused_since = None
+        self._decoder = MotionDecoder(self._decoder.header)
+        self._motion.clear()
+        self.clock.forget_motion()
+        return self._decoder.acknowledgement()
+
+    def begin_voice(self, rtp_origin: int) -> None:
+        """The RTP timestamp of media time 0."""
+        with self._lock:
+            self._rtp_origin = rtp_origin
+            early, self._early_voice = self._early_voice, []
+            for packet in early:
+                self._insert_voice(*packet)
+
+    def receive_voice(self, sequence: int, timestamp: int, payload: bytes, now: float) -> None:
+        """A voice packet with its RTP sequence number and timestamp."""
+        with self._lock:
+            self.statistics.voice.add(payload)
+            if self._rtp_origin is None:
+                # The origin comes over another channel: a bounded number waits for it.
+                if len(self._early_voice) < VOICE_CAPACITY:
+                    self._early_voice.append((sequence, timestamp, payload, now))
+                return
+            self._insert_voice(sequence, timestamp, payload, now)
+
+    def _insert_voice(self, sequence: int, timestamp: int, payload: bytes, now: float) -> None:
+        assert self._rtp_origin is not None
+        position = self._rtp_times.unwrap(timestamp - self._rtp_origin)
+        self.clock.voice_arrived(position / AUDIO_RATE_HZ, now)
+        self._voice.insert(VoicePacket(position, payload, self._rtp_sequence.unwrap(sequence)))
+        statistics, voice = self.statistics, self._voice
+        statistics.voice_late, statistics.voice_lost = voice.late, voice.lost
+        statistics.voice_malformed = voice.malformed
+        statistics.voice_concealed_ms = voice.concealed_samples * 1000 / AUDIO_RATE_HZ
+
+    def receive_picture(self, picture_rgb: RGB) -> None:
+        """The source picture of the other side, decoded."""
+        self.picture = picture_rgb
+        self._picture_arrived.set()

@@ -1,0 +1,236 @@
+"""What the motion codec knows about moving faces before a call begins: its coordinates, predictor taps and probabilities.
+
+The tables are learned from clips (`python -m streaming.motion_training`) and ship as one small file. Sender and
+receiver must hold the same ones; `digest` goes into the stream header.
+
+*Parameters* of a face state, (D,) float: rotation (3), translation / nominal scale (2), log(scale / nominal scale) (1),
+gaze (2), expression (E). *Coordinates*, (D,): `transform @ parameters`. Their Euclidean norm is the RMS displacement of
+the landmarks of a frontal face, in outer-eye-corner distances, and their axes are those along which faces move, so that one step fits all of
+them. On the wire they are integers of 1/UNITS.
+
+Everything that both sides must agree on bit by bit is integer arithmetic, so no CPU and no numpy version can drive them
+apart; floating point is used only to get into and out of coordinates.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.motion import EXPRESSION_SIZE_LIMIT, FaceState
+from streaming.range_coder import TOTAL, CodecError
+
+IntArray = NDArray[np.int64]
+FloatArray = NDArray[np.float64]
+
+DEFAULT_PATH = Path(__file__).parent / "data" / "motion_statistics.npz"
+FORMAT_VERSION = 1
+
+UNITS = 1 << 15
+"Coordinates are integers of 1/UNITS outer-eye-corner distance."
+COORDINATE_LIMIT = 1 << 21
+"Coordinates lie within ±64 outer-eye-corner distances."
+POSE_SIZE = 6
+HEAD_SIZE = POSE_SIZE + 2
+"Parameters before the expression: pose and gaze."
+
+MAX_DISTANCE = 32
+"A frame is predicted from one that is at most so many ticks older."
+TAP_BITS = 12
+WEIGHT_BITS = 8
+WEIGHTS = 5
+"Contexts that correct a coordinate's expected size; see `streaming.motion_prediction`."
+
+LEVELS = 15
+"Residuals from -LEVELS to LEVELS steps have a symbol of their own; one more symbol escapes to larger ones."
+SYMBOLS = 2 * LEVELS + 2
+CLASSES = 32
+"Probability tables, one per quarter octave of expected size."
+CLASS_OF_ONE = 24
+"The class whose expected size begins at one step."
+
+TRANSLATION_LIMIT = 4.0
+"Frame units; the head is then far outside the frame."
+LOG_SCALE_LIMIT = 3.0
+"The head's size may differ from the nominal one by a factor of exp(3) = 20 either way."
+GAZE_LIMIT = 1.5
+"Eye widths."
+NOMINAL_SCALE_LIMITS = (1e-3, 10.0)
+"Frame units for the outer-eye-corner distance."
+
+
+def _logarithm_thresholds() -> list[int]:
+    """The smallest integers whose base-2 logarithm is at least m / 16, for m = 0, 1, ...: found without floating point."""
+    thresholds = []
+    for m in range(16 * 40):
+        value = max(1, int(2 ** (m / 16)) - 2)
+        while value**16 < 1 << m:
+            value += 1
+        thresholds.append(value)
+    return thresholds
+
+
+LOG_THRESHOLDS = _logarithm_thresholds()
+_LOG_THRESHOLDS_ARRAY = np.array(LOG_THRESHOLDS, dtype=np.int64)
+
+
+def logarithm(values: IntArray) -> IntArray:
+    """floor(16 log2(values)) of integers from 1 on, exactly."""
+    return np.searchsorted(_LOG_THRESHOLDS_ARRAY, values, side="right") - 1
+
+
+@dataclass(frozen=True, eq=False)
+class MotionStatistics:
+    """The tables. D = 8 + E coordinates; distances in ticks of 1/25 s, entry 0 is one tick."""
+
+    model_digest: NDArray[np.uint8]
+    "(8,) which face model the expression coefficients belong to."
+    transform: FloatArray
+    "(D, D) coordinates = transform @ parameters."
+    expression_limit: FloatArray
+    "(E,) expression coefficients are clamped to ± this."
+    mean: NDArray[np.int32]
+    "(D,) coordinates of the usual face in the middle of the frame: the prediction of a frame that refers to none."
+    mean_scale: NDArray[np.int16]
+    "(D,) 16 log2 of the expected distance from `mean`, in units."
+    taps: NDArray[np.int16]
+    "(MAX_DISTANCE, D, 2) share of the last and the last but one step between frames that is added to the reference, Q12."
+    scale: NDArray[np.int16]
+    "(MAX_DISTANCE, D) 16 log2 of the expected prediction error, in units."
+    weights: NDArray[np.int16]
+    "(MAX_DISTANCE, WEIGHTS) how far each context moves `scale`, Q8."
+    cumulative: NDArray[np.uint16]
+    "(CLASSES, SYMBOLS + 1) cumulative frequencies of residuals, -LEVELS first, the escape last."
+
+    def __post_init__(self) -> None:
+        size = len(self.mean)
+        if not HEAD_SIZE < size <= HEAD_SIZE + EXPRESSION_SIZE_LIMIT:
+            raise CodecError(f"motion statistics: {size} coordinates")
+        shapes: dict[str, tuple[Any, tuple[int, ...]]] = {
+            "model_digest": (np.uint8, (8,)),
+            "transform": (np.float64, (size, size)),
+            "expression_limit": (np.float64, (size - HEAD_SIZE,)),
+            "mean": (np.int32, (size,)),
+            "mean_scale": (np.int16, (size,)),
+            "taps": (np.int16, (MAX_DISTANCE, size, 2)),
+            "scale": (np.int16, (MAX_DISTANCE, size)),
+            "weights": (np.int16, (MAX_DISTANCE, WEIGHTS)),
+            "cumulative": (np.uint16, (CLASSES, SYMBOLS + 1)),
+        }
+        for name, (dtype, shape) in shapes.items():
+            values = np.array(getattr(self, name), dtype=dtype)
+            if values.shape != shape or not np.isfinite(values).all():
+                raise CodecError(f"motion statistics: {name} has shape {values.shape}, expected {shape}, all finite")
+            values.flags.writeable = False
+            object.__setattr__(self, name, values)
+        steps = np.diff(self.cumulative.astype(np.int64), axis=1)
+        if (self.cumulative[:, 0] != 0).any() or (self.cumulative[:, -1] != TOTAL).any() or (steps <= 0).any():
+            raise CodecError(f"motion statistics: cumulative frequencies must rise from 0 to {TOTAL}")
+        if (np.abs(self.mean) > COORDINATE_LIMIT).any():
+            raise CodecError("motion statistics: the mean lies outside the coordinates")
+
+    @classmethod
+    def load(cls, path: str | Path | None = None) -> MotionStatistics:
+        """The tables in the npz file at `path`, or those that ship. Raises CodecError or OSError."""
+        path = DEFAULT_PATH if path is None else Path(path)
+        retrain = "learn it again: python -m streaming.motion_training"
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in archive.files}
+        except OSError:
+            raise
+        except Exception as error:  # what numpy and zipfile raise for a damaged file differs by the damage
+            raise CodecError(f"{path}: no motion statistics ({error}); {retrain}") from error
+        version = int(arrays.pop("version", np.array(0)))
+        if version != FORMAT_VERSION:
+            raise CodecError(f"{path}: motion statistics of format {version}, this version reads {FORMAT_VERSION}; {retrain}")
+        names = {field.name for field in fields(cls)}
+        if names != arrays.keys():
+            raise CodecError(f"{path}: expected the arrays {', '.join(sorted(names))}; {retrain}")
+        return cls(**arrays)
+
+    def save(self, path: str | Path) -> None:
+        """Write the file that `load` reads."""
+        arrays = {field.name: getattr(self, field.name) for field in fields(self)}
+        np.savez_compressed(path, version=np.array(FORMAT_VERSION), **arrays)
+
+    @property
+    def size(self) -> int:
+        """D, the number of coordinates."""
+        return len(self.mean)
+
+    @property
+    def expression_size(self) -> int:
+        return self.size - HEAD_SIZE
+
+    @cached_property
+    def digest(self) -> bytes:
+        """(4 bytes) of every table that the two sides must share."""
+        state = hashlib.sha256()
+        for field in fields(self):
+            array = getattr(self, field.name)
+            state.update(array.astype(array.dtype.newbyteorder("<")).tobytes())
+        return state.digest()[:4]
+
+    @cached_property
+    def inverse(self) -> FloatArray:
+        """(D, D) parameters = inverse @ coordinates."""
+        return np.linalg.inv(self.transform)
+
+    @cached_property
+    def tables(self) -> list[list[int]]:
+        """`cumulative` as Python lists, which the range coder reads fastest."""
+        return [[int(value) for value in row] for row in self.cumulative]
+
+    @cached_property
+    def costs(self) -> list[list[float]]:
+        """(CLASSES, SYMBOLS) bits of each symbol: what the sender weighs, never needed by the receiver."""
+        steps = np.diff(self.cumulative.astype(np.float64), axis=1)
+        return [[float(value) for value in row] for row in -np.log2(steps / TOTAL)]
+
+    @cached_property
+    def expected_levels(self) -> IntArray:
+        """(CLASSES,) mean |residual| under each table, in 1/64 step, at least 1."""
+        steps = np.diff(self.cumulative.astype(np.int64), axis=1)
+        levels = np.abs(np.arange(SYMBOLS) - LEVELS)
+        return np.maximum(1, (steps * levels).sum(axis=1) * 64 // TOTAL)
+
+    def coordinates(self, state: FaceState, nominal_scale: float) -> IntArray:
+        """(D,) integer coordinates of a state, clamped to what the wire carries. CodecError for another face model."""
+        if state.expression.size != self.expression_size:
+            raise CodecError(
+                f"the state has {state.expression.size} expression coefficients, the motion statistics "
+                f"{self.expression_size}: they belong to different face models; python -m streaming.motion_training"
+            )
+        rotation = state.rotation.astype(np.float64)
+        angle = float(np.linalg.norm(rotation))
+        if angle > math.pi:  # the same rotation by the shorter way
+            rotation *= math.remainder(angle, 2 * math.pi) / angle
+        translation = np.clip(state.translation, -TRANSLATION_LIMIT, TRANSLATION_LIMIT) / nominal_scale
+        log_scale = min(max(math.log(state.scale / nominal_scale), -LOG_SCALE_LIMIT), LOG_SCALE_LIMIT)
+        gaze = np.clip(state.gaze, -GAZE_LIMIT, GAZE_LIMIT)
+        expression = np.clip(state.expression, -self.expression_limit, self.expression_limit)
+        parameters = np.concatenate([rotation, translation, [log_scale], gaze, expression])
+        coordinates = np.rint(self.transform @ parameters * UNITS)
+        return np.clip(coordinates, -COORDINATE_LIMIT, COORDINATE_LIMIT).astype(np.int64)
+
+    def state(self, coordinates: IntArray, nominal_scale: float, time: float, confidence: float) -> FaceState:
+        """The state at (D,) integer coordinates."""
+        parameters = self.inverse @ (coordinates / UNITS)
+        log_scale = min(max(float(parameters[5]), -LOG_SCALE_LIMIT), LOG_SCALE_LIMIT)
+        return FaceState(
+            rotation=parameters[:3],
+            translation=parameters[3:5] * nominal_scale,
+            scale=nominal_scale * math.exp(log_scale),
+            gaze=parameters[POSE_SIZE:HEAD_SIZE],
+            expression=parameters[HEAD_SIZE:],
+            time=time,
+            confidence=confidence,
+        )

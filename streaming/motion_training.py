@@ -1,0 +1,398 @@
+"""Learn the motion codec's tables from face tracks: `python -m streaming.motion_training --data DIR`.
+
+Run it again whenever the face model changes: coordinates, predictor taps and probabilities all follow from it. The codec's own prediction and quantisation
+run on the tracks at several round trips (closed loop), because the frames that it predicts from carry its own errors; tables and
+tracks are fitted in turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from engine.face.fit import FaceFitter
+from engine.face.model import FaceModel
+from engine.face.smoothing import FaceStateSmoother
+from engine.motion import FaceState
+from streaming.motion_prediction import (
+    HISTORY,
+    Frame,
+    decoded_frame,
+    expected_levels,
+    first_prediction,
+    predict,
+    prediction_contexts,
+)
+from streaming.motion_statistics import (
+    CLASS_OF_ONE,
+    CLASSES,
+    DEFAULT_PATH,
+    HEAD_SIZE,
+    LEVELS,
+    MAX_DISTANCE,
+    SYMBOLS,
+    TAP_BITS,
+    UNITS,
+    WEIGHT_BITS,
+    WEIGHTS,
+    FloatArray,
+    IntArray,
+    MotionStatistics,
+    logarithm,
+)
+from streaming.range_coder import TOTAL
+from streaming.residual_coding import SHIFT_LIMIT, choose_residuals
+
+logger = logging.getLogger(__name__)
+
+DEPTH_WEIGHT = 0.02
+"Weight of a displacement in depth against one in the picture."
+VIEWS = ((0.0, 0.0), (0.25, 0.0), (-0.25, 0.0), (0.0, 0.2), (0.0, -0.2))
+"(yaw, pitch) in radians at which the parameters' effect on the landmarks is measured."
+_DISTANCES = (1, 2, 3, 4, 6, 8, 11, 16, 24, 32)
+_DEAD_ZONE = 0.6
+"About where the sender's choice goes from no step to one: only the starting tables need it."
+
+
+@dataclass
+class _Recording:
+    """What the closed loop saw at one distance, a row per frame."""
+
+    residuals: list[list[int]] = field(default_factory=list)
+    targets: list[IntArray] = field(default_factory=list)
+    "What had to be added to the reference, (D,) units."
+    steps: list[tuple[IntArray, IntArray]] = field(default_factory=list)
+    contexts: list[IntArray] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How the tables are learned."""
+
+    step: float = 0.002
+    "Quantisation step of the closed loop, outer-eye-corner distances; the tables serve other steps as well."
+    bit_price: float = 0.12
+    "As in `streaming.codec.CodecConfig`."
+    rounds: int = 3
+    "Turns of running the codec and fitting the tables to what it did."
+    frames: int = 100
+    "Frames of each track that are used at each distance."
+    expression_room: float = 4.0
+    "Expression coefficients may be so many times larger than the largest that was seen."
+
+
+def model_digest(model: FaceModel) -> bytes:
+    """(8 bytes) of everything that gives expression coefficients their meaning."""
+    state = hashlib.sha256()
+    for name in sorted(field.name for field in fields(model)):
+        state.update(np.ascontiguousarray(getattr(model, name), dtype="<f4").tobytes())
+    return state.digest()[:8]
+
+
+def parameters(states: Sequence[FaceState]) -> FloatArray:
+    """(T, D) of a track, relative to its median scale."""
+    nominal = float(np.median([state.scale for state in states]))
+    return np.array(
+        [
+            [
+                *state.rotation,
+                *(state.translation / nominal),
+                np.log(state.scale / nominal),
+                *state.gaze,
+                *state.expression,
+            ]
+            for state in states
+        ],
+        dtype=np.float64,
+    )
+
+
+def landmark_sensitivity(model: FaceModel) -> FloatArray:
+    """(D, D): dp' S dp is the mean squared landmark displacement, outer-eye-corner distances, of a change dp of the parameters."""
+    person = model.person()
+    size = HEAD_SIZE + model.expression_size
+    delta = 1e-2
+    result = np.zeros((size, size))
+
+    def landmarks(values: FloatArray) -> FloatArray:
+        state = FaceState(values[:3], values[3:5], float(np.exp(values[5])), values[HEAD_SIZE:], values[6:HEAD_SIZE])
+        return person.landmarks(state).astype(np.float64)
+
+    for yaw, pitch in VIEWS:
+        base = np.zeros(size)
+        base[:2] = pitch, yaw
+        changes = np.stack([landmarks(base + step) - landmarks(base - step) for step in np.eye(size) * delta]) / (2 * delta)
+        changes[..., 2] *= np.sqrt(DEPTH_WEIGHT)
+        flat = changes.reshape(size, -1)
+        result += flat @ flat.T / (changes.shape[1] * len(VIEWS))
+    return result
+
+
+def clip_tracks(data: Path, model: FaceModel, split: str) -> Iterator[tuple[str, list[FaceState]]]:
+    """What a sender would send for each clip of real people in a data pack: name and states, fitted and smoothed online."""
+    with open(data / "manifest.csv", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["split"] == split and row["kind"] in ("speech", "expression")]
+    for row in rows:
+        with np.load(data / row["landmarks"]) as archive:
+            landmarks = np.ascontiguousarray(archive["lm"], dtype=np.float32)
+        landmarks[..., :2] -= 0.5
+        fitter, smoother = FaceFitter(model), FaceStateSmoother(model)
+        states = [
+            smoother.step(fitter.fit(points, time=frame / 25))
+            for frame, points in enumerate(landmarks)
+            if np.isfinite(points).all()
+        ]
+        yield row["id"], states
+
+
+def learn_statistics(
+    tracks: Sequence[FloatArray],
+    sensitivity: FloatArray,
+    digest: bytes,
+    config: TrainingConfig | None = None,
+) -> MotionStatistics:
+    """Tables for tracks of parameters at 25 frames a second.
+
+    tracks: (T, D) each, translation already divided by the track's nominal scale (`streaming.motion_statistics`).
+    sensitivity: (D, D) so that dp' sensitivity dp is the mean squared landmark displacement of a change dp of the parameters.
+    digest: (8 bytes) of the face model.
+    """
+    config = config or TrainingConfig()
+    transform = _transform(tracks, sensitivity)
+    targets = [np.rint(track @ transform.T * UNITS).astype(np.int64) for track in tracks]
+    everything = np.concatenate(targets)
+    mean = np.rint(np.median(everything, axis=0))
+    size = everything.shape[1]
+    units = round(config.step * UNITS)
+    statistics = MotionStatistics(
+        model_digest=np.frombuffer(digest, dtype=np.uint8),
+        transform=transform,
+        expression_limit=config.expression_room * np.abs(np.concatenate(tracks)[:, HEAD_SIZE:]).max(axis=0),
+        mean=mean.astype(np.int32),
+        mean_scale=_log16(np.abs(everything - mean).mean(axis=0)),
+        taps=np.zeros((MAX_DISTANCE, size, 2), dtype=np.int16),
+        scale=_by_distance(lambda d: _log16(_mean_change(targets, d))),
+        weights=np.zeros((MAX_DISTANCE, WEIGHTS), dtype=np.int16),
+        cumulative=_cumulative(_laplace_tables()),
+    )
+    for _ in range(config.rounds):
+        recordings = {d: _record(statistics, targets, d, config) for d in _DISTANCES}
+        taps = {d: _fit_taps(recording) for d, recording in recordings.items()}
+        fits = {d: _fit_sizes(statistics, recording, d, units) for d, recording in recordings.items()}
+        statistics = replace(
+            statistics,
+            taps=_by_distance(lambda d, taps=taps: taps[d]),
+            scale=_by_distance(lambda d, fits=fits: fits[d][0]),
+            weights=_by_distance(lambda d, fits=fits: fits[d][1]),
+            cumulative=_cumulative(_counts([fit[2] for fit in fits.values()])),
+        )
+    return statistics
+
+
+def _transform(tracks: Sequence[FloatArray], sensitivity: FloatArray) -> FloatArray:
+    """(D, D): the metric's square root, turned to the axes along which frames differ most from the one before the last."""
+    values, vectors = np.linalg.eigh(sensitivity)
+    if values[0] <= 0:
+        raise ValueError("sensitivity: a parameter moves no landmark")
+    root = vectors * np.sqrt(values) @ vectors.T
+    changes = np.concatenate([track[2:] - track[:-2] for track in tracks]) @ root.T
+    _, axes = np.linalg.eigh(changes.T @ changes)
+    result: FloatArray = axes[:, ::-1].T @ root
+    return result
+
+
+def _record(
+    statistics: MotionStatistics, targets: Sequence[IntArray], distance: int, config: TrainingConfig
+) -> _Recording:
+    recording = _Recording()
+    units, bit_price = round(config.step * UNITS), config.bit_price
+    for track in targets:
+        decoded: list[Frame] = []
+        for tick, target in enumerate(track[: config.frames + distance]):
+            reference = tick - distance
+            if reference < 0:
+                prediction = first_prediction(statistics, units)
+                residuals = choose_residuals(statistics, prediction, target, units, bit_price)
+                decoded.append(decoded_frame(prediction, residuals, tick, 0, 0, units))
+                continue
+            older = decoded[max(0, reference - HISTORY) : reference][::-1]
+            prediction = predict(statistics, decoded[reference], older, distance, units, 25)
+            residuals = choose_residuals(statistics, prediction, target, units, bit_price)
+            decoded.append(decoded_frame(prediction, residuals, tick, distance, 0, units))
+            if reference >= 2:
+                x0, x1, x2 = (decoded[reference - back].coordinates for back in range(3))
+                recording.residuals.append(residuals)
+                recording.targets.append(target - x0)
+                recording.steps.append((x0 - x1, x1 - x2))
+                contexts = prediction_contexts(decoded[reference], x0 - x1, x1 - x2)
+                recording.contexts.append(np.stack([np.broadcast_to(context, x0.shape) for context in contexts]))
+    return recording
+
+
+def _fit_taps(recording: _Recording) -> NDArray[np.int16]:
+    """(D, 2) least squares with a little ridge, so that a coordinate that hardly moves gets no taps."""
+    steps = np.array(recording.steps, dtype=np.float64).transpose(2, 0, 1)  # (D, N, 2)
+    targets = np.array(recording.targets, dtype=np.float64).T[..., None]  # (D, N, 1)
+    gram = steps.transpose(0, 2, 1) @ steps
+    ridge = np.eye(2) * (16.0 * steps.shape[1])
+    taps = np.linalg.solve(gram + ridge, steps.transpose(0, 2, 1) @ targets)[..., 0]
+    return np.rint(np.clip(taps, -7.9, 7.9) * (1 << TAP_BITS)).astype(np.int16)
+
+
+def _fit_sizes(
+    statistics: MotionStatistics, recording: _Recording, distance: int, units: int
+) -> tuple[NDArray[np.int16], NDArray[np.int16], FloatArray]:
+    """(D,) scale, (WEIGHTS,) weights, and (CLASSES, SYMBOLS) counts of the residuals under them.
+
+    Adam on the code length, as a function of the expected size, by the slope between neighbouring tables.
+    """
+    residuals = np.array(recording.residuals)
+    contexts = np.array(recording.contexts, dtype=np.float64)
+    levels = np.abs(residuals)
+    costs = np.array(statistics.costs)
+    log_units = int(logarithm(np.int64(units)))
+    scale = statistics.scale[distance - 1].astype(np.float64)
+    weights = statistics.weights[distance - 1] / (1 << WEIGHT_BITS)
+    parameters = np.concatenate([scale, weights])
+    first, second = np.zeros_like(parameters), np.zeros_like(parameters)
+    rows = np.arange(len(residuals)) if len(residuals) < 6000 else np.linspace(0, len(residuals) - 1, 6000).astype(int)
+    iterations = 120
+    for iteration in range(1, iterations + 1):
+        size, inner = _sizes(statistics, parameters, contexts[rows], levels[rows], log_units)
+        # Half a table to either side: a floor of the size would see no slope within a table.
+        table = np.floor(size / 4 + CLASS_OF_ONE - 0.5).astype(int)
+        slope = (_code_length(costs, table + 1, residuals[rows]) - _code_length(costs, table, residuals[rows])) / 4
+        gradient = np.concatenate(
+            [
+                slope.sum(axis=0) * 2,
+                np.einsum("nd,ncd->c", slope, contexts[rows]),
+                [(slope * inner).sum()],
+            ]
+        ) / len(rows)
+        gradient[len(scale) :] /= 8
+        first = 0.9 * first + 0.1 * gradient
+        second = 0.98 * second + 0.02 * gradient**2
+        rate = np.concatenate([np.full(len(scale), 1.5), np.full(WEIGHTS, 0.03)]) * (1 - iteration / (iterations + 1))
+        change = first / (1 - 0.9**iteration) / (np.sqrt(second / (1 - 0.98**iteration)) + 1e-4)
+        parameters -= rate * change
+    size, _ = _sizes(statistics, parameters, contexts, levels, log_units)
+    table, _, symbol = _symbols(np.floor(size / 4 + CLASS_OF_ONE).astype(int), residuals)
+    counts = np.zeros((CLASSES, SYMBOLS))
+    np.add.at(counts, (table, symbol), 1)
+    limits = 1 << WEIGHT_BITS
+    return (
+        np.rint(np.clip(parameters[: len(scale)], -400, 400)).astype(np.int16),
+        np.rint(np.clip(parameters[len(scale) :], -4, 4) * limits).astype(np.int16),
+        counts,
+    )
+
+
+def _sizes(
+    statistics: MotionStatistics, parameters: FloatArray, contexts: FloatArray, levels: IntArray, log_units: int
+) -> tuple[FloatArray, FloatArray]:
+    """(N, D) expected sizes as `streaming.residual_coding` has them, and the context that it adds itself."""
+    scale, weights = parameters[:-WEIGHTS], parameters[-WEIGHTS:]
+    before = scale - log_units + np.einsum("c,ncd->nd", weights[:-1], contexts)
+    expected = expected_levels(statistics, np.floor(before).astype(np.int64))
+    inner = np.zeros(levels.shape)
+    if levels.shape[1] > 1:
+        observed = 64 + 64 * np.cumsum(levels, axis=1)[:, :-1]
+        inner[:, 1:] = logarithm(observed) - logarithm(64 + np.cumsum(expected, axis=1)[:, :-1])
+    return before + weights[-1] * inner, inner
+
+
+def _symbols(table: IntArray, residuals: IntArray) -> tuple[IntArray, IntArray, IntArray]:
+    """The table, shift and symbol that `streaming.residual_coding` uses at each expected size."""
+    shift = np.clip((table - CLASSES + 4) >> 2, 0, SHIFT_LIMIT)
+    high = residuals >> shift
+    return np.clip(table - 4 * shift, 0, CLASSES - 1), shift, np.where(np.abs(high) <= LEVELS, high + LEVELS, SYMBOLS - 1)
+
+
+def _code_length(costs: FloatArray, table: IntArray, residuals: IntArray) -> FloatArray:
+    """Bits of each residual."""
+    table, shift, symbol = _symbols(table, residuals)
+    escaped = np.where(symbol == SYMBOLS - 1, 6 + np.log2(np.maximum(np.abs(residuals >> shift) - LEVELS, 1)), 0)
+    result: FloatArray = costs[table, symbol] + shift + escaped
+    return result
+
+
+def _laplace_tables() -> FloatArray:
+    """(CLASSES, SYMBOLS) probabilities to start from: a Laplace distribution with a heavier tail mixed in."""
+    sizes = 2.0 ** ((np.arange(CLASSES) - CLASS_OF_ONE + 0.5) / 4)
+    tables = np.zeros((CLASSES, SYMBOLS))
+    for share, spread in ((0.85, 0.85), (0.15, 2.5)):
+        beyond = np.exp(-(np.arange(LEVELS + 1) + _DEAD_ZONE) / (sizes[:, None] * spread))  # P(level > n)
+        tables[:, LEVELS] += share * (1 - beyond[:, 0])
+        one_side = share * (beyond[:, :-1] - beyond[:, 1:]) / 2
+        tables[:, LEVELS + 1 : -1] += one_side
+        tables[:, :LEVELS] += one_side[:, ::-1]
+        tables[:, -1] += share * beyond[:, -1]
+    return tables
+
+
+def _counts(counts: Sequence[FloatArray]) -> FloatArray:
+    """(CLASSES, SYMBOLS) probabilities: what was seen, both signs together, with the starting tables as 200 frames' worth."""
+    seen = np.sum(counts, axis=0)
+    seen[:, :-1] = (seen[:, :-1] + seen[:, -2::-1]) / 2
+    seen += 200 * _laplace_tables()
+    result: FloatArray = seen / seen.sum(axis=1, keepdims=True)
+    return result
+
+
+def _cumulative(probabilities: FloatArray) -> NDArray[np.uint16]:
+    """(CLASSES, SYMBOLS + 1) integers from 0 to TOTAL; each symbol keeps at least 1, what is left over goes to residual 0."""
+    frequencies = 1 + np.floor(probabilities * (TOTAL - SYMBOLS)).astype(np.int64)
+    frequencies[:, LEVELS] += TOTAL - frequencies.sum(axis=1)
+    return np.concatenate([np.zeros((CLASSES, 1)), np.cumsum(frequencies, axis=1)], axis=1).astype(np.uint16)
+
+
+def _by_distance(values_at: Callable[[int], ArrayLike]) -> NDArray[np.int16]:
+    """Values at _DISTANCES, interpolated to 1 ... MAX_DISTANCE."""
+    known = np.array([values_at(d) for d in _DISTANCES], dtype=np.float64)
+    result = np.empty((MAX_DISTANCE, *known.shape[1:]))
+    for distance in range(1, MAX_DISTANCE + 1):
+        upper = int(np.searchsorted(_DISTANCES, distance))
+        lower = upper if _DISTANCES[upper] == distance else upper - 1
+        span = _DISTANCES[upper] - _DISTANCES[lower]
+        share = (distance - _DISTANCES[lower]) / span if span else 0.0
+        result[distance - 1] = (1 - share) * known[lower] + share * known[upper]
+    return np.rint(result).astype(np.int16)
+
+
+def _mean_change(targets: Sequence[IntArray], distance: int) -> FloatArray:
+    changes = [np.abs(track[distance:] - track[:-distance]) for track in targets if len(track) > distance]
+    result: FloatArray = np.concatenate(changes).mean(axis=0)
+    return result
+
+
+def _log16(values: FloatArray) -> NDArray[np.int16]:
+    return np.rint(16 * np.log2(np.maximum(values, 1))).astype(np.int16)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Learn the motion codec's tables from a data pack's training clips.")
+    parser.add_argument("--data", type=Path, required=True, help="folder with manifest.csv and landmarks/")
+    parser.add_argument("-o", "--output", type=Path, default=DEFAULT_PATH, help="npz file to write (%(default)s)")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    model = FaceModel.load()
+    tracks = [parameters(states) for _, states in clip_tracks(arguments.data, model, "train") if states]
+    logger.info("%d tracks, %d frames", len(tracks), sum(map(len, tracks)))
+    statistics = learn_statistics(tracks, landmark_sensitivity(model), model_digest(model))
+    statistics.save(arguments.output)
+    logger.info(
+        "wrote %s: %d expression coefficients, face model %s, tables %s",
+        arguments.output, statistics.expression_size, statistics.model_digest.tobytes().hex(), statistics.digest.hex(),
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

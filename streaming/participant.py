@@ -1,0 +1,231 @@
+"""One side of a call: an input that is captured and sent, and the other side's head rendered to outputs.
+
+`Capture` runs where the face is, `Display` where the head is shown; a two-way call has both on each side.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias
+
+from engine.avatar import Avatar
+from engine.face.model import FaceModel
+from engine.face.motion_tracker import MotionTracker
+from engine.motion import FaceState
+from streaming.inputs import LiveInput
+from streaming.media import AUDIO_BLOCK, AUDIO_RATE_HZ, RGB, Samples
+from streaming.media_receiver import MediaReceiver
+from streaming.media_sender import MediaSender
+from streaming.motion_track import MotionTrackPlayer
+from streaming.outputs import Output
+from streaming.statistics import Distribution
+
+JOIN_TIMEOUT_S = 5.0
+FRAMES_KEPT = 20_000
+"The newest frames that `Display.frames` remembers."
+
+Hand: TypeAlias = Callable[..., None]
+"Calls its first argument with the others on the event loop's thread."
+
+
+class Capture:
+    """Reads an input in two threads and hands its motion and voice to a sender.
+
+    Picture and sound keep the input's own times, moved to the sender's media clock. Frames without a face send nothing: the
+    other side holds the last motion.
+    """
+
+    def __init__(self, source: LiveInput | MotionTrackPlayer, sender: MediaSender) -> None:
+        self.frames = 0
+        self.frames_without_face = 0
+        self.tracking = Distribution()
+        "Seconds of work from a camera frame to its face state."
+        self._source = source
+        self._sender = sender
+        self._stopping = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._ended: asyncio.Future[None] | None = None
+
+    async def run(self) -> None:
+        """Capture until the input ends. Raises InputError if it breaks, CodecError if its motion cannot be sent.
+
+        Cancelling is safe: both ways end in `close`.
+        """
+        loop = asyncio.get_running_loop()
+        self._ended = loop.create_future()
+        works = [self._capture_video, self._capture_audio] if self._source.has_audio else [self._capture_video]
+        self._threads = [threading.Thread(target=self._guarded, args=(work, loop), daemon=True) for work in works]
+        for thread in self._threads:
+            thread.start()
+        try:
+            await self._ended
+        finally:
+            await asyncio.to_thread(self.close)
+
+    def close(self) -> None:
+        """Stop the threads and release the input; a second call does nothing."""
+        self._stopping.set()
+        self._source.close()
+        for thread in self._threads:
+            thread.join(JOIN_TIMEOUT_S)
+
+    def _guarded(self, work: Callable[[Hand], None], loop: asyncio.AbstractEventLoop) -> None:
+        """A thread's life: how the video's ends, or any error, is how the capture ends."""
+
+        def hand(send: Callable[..., None], *arguments: Any) -> None:
+            loop.call_soon_threadsafe(self._send, send, *arguments)
+
+        error: Exception | None = None
+        try:
+            work(hand)
+        except Exception as raised:
+            error = raised
+        if error is None and work == self._capture_audio:
+            return  # sound may be shorter than the picture
+        with suppress(RuntimeError):  # the loop is closed: nobody is left to be told
+            loop.call_soon_threadsafe(self._end, error)
+
+    def _send(self, send: Callable[..., None], *arguments: Any) -> None:
+        try:
+            send(*arguments)
+        except Exception as error:
+            self._end(error)
+
+    def _end(self, error: Exception | None) -> None:
+        if self._ended is None or self._ended.done():
+            return
+        if error is None:
+            self._ended.set_result(None)
+        else:
+            self._ended.set_exception(error)
+
+    @property
+    def offset(self) -> float:
+        """What is added to the input's times to have them on the sender's media clock; known after the first frame."""
+        return (self._source.epoch or 0.0) - self._sender.clock.epoch
+
+    def _capture_video(self, hand: Hand) -> None:
+        if isinstance(self._source, MotionTrackPlayer):
+            while (state := self._source.read()) is not None and not self._stopping.is_set():
+                self.frames += 1
+                hand(self._sender.send_motion, replace(state, time=state.time + self.offset))
+            return
+        with MotionTracker(FaceModel.load()) as tracker:
+            while (captured := self._source.read()) is not None and not self._stopping.is_set():
+                at, frame = captured
+                begin = time.perf_counter()
+                tracked = tracker.process(frame, at + self.offset)
+                self.tracking.add(time.perf_counter() - begin)
+                self.frames += 1
+                if tracked is None:
+                    self.frames_without_face += 1
+                else:
+                    hand(self._sender.send_motion, tracked)
+
+    def _capture_audio(self, hand: Hand) -> None:
+        while (block := self._source.read_audio()) is not None and not self._stopping.is_set():
+            at, samples = block
+            hand(self._sender.send_voice, samples, at + self.offset)
+
+
+@dataclass(frozen=True)
+class DisplayConfig:
+    """How the other side is shown."""
+
+    rate: float = 25.0
+    "Frames a second."
+    size: int = 256
+    "Side of the rendered frames in pixels."
+    generator: str = "mesh"
+    runtime: str = "numpy"
+
+
+@dataclass(frozen=True)
+class DisplayedFrame:
+    """What is kept of each frame that was shown, for reports."""
+
+    shown_at: float
+    "Local time (time.monotonic) at which the outputs had it."
+    media_time: float
+    "Media time of the motion that it shows."
+    concealed: bool
+
+
+class Display:
+    """Renders the other side's head and plays its voice, to any number of outputs, until cancelled.
+
+    Times given to the outputs are local time since `run` began: what is written is what a person here saw and heard.
+    """
+
+    def __init__(self, receiver: MediaReceiver, outputs: Sequence[Output], config: DisplayConfig | None = None) -> None:
+        self.config = config or DisplayConfig()
+        self.rendering = Distribution()
+        "Seconds of work for one frame."
+        self.frames: deque[DisplayedFrame] = deque(maxlen=FRAMES_KEPT)
+        self.receiver = receiver
+        self._outputs = outputs
+        self._origin = 0.0
+        # One thread: frames stay in order, and the event loop stays free for packets.
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="render")
+        self._writing = threading.Lock()
+        "Outputs are given frames and voice from two threads, one at a time."
+
+    async def run(self) -> None:
+        """Raises the errors of `Avatar.from_image` for a picture that cannot be animated, and OutputError."""
+        self._origin = time.monotonic()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._show())
+                tasks.create_task(self._play())
+        finally:
+            self._executor.shutdown(wait=True)
+
+    async def _show(self) -> None:
+        loop = asyncio.get_running_loop()
+        picture, avatar = None, None
+        async for view in self.receiver.frames(self.config.rate):
+            if picture is not self.receiver.picture or avatar is None:
+                picture = await self.receiver.wait_for_picture()
+                avatar = await loop.run_in_executor(self._executor, self._avatar, picture)
+                continue  # that took a moment: this view is late by now
+            await loop.run_in_executor(self._executor, self._show_state, avatar, view.state)
+            self.receiver.displayed(view)
+            self.frames.append(DisplayedFrame(time.monotonic(), view.shown_time, view.concealed))
+
+    def _avatar(self, picture: RGB) -> Avatar:
+        config = self.config
+        # A square picture is a head crop already, as `visavis call` sends it: its geometry is kept.
+        crop: Literal["auto", "none"] = "none" if picture.shape[0] == picture.shape[1] else "auto"
+        return Avatar.from_image(
+            picture, generator=config.generator, runtime=config.runtime, size=config.size, crop=crop
+        )
+
+    def _show_state(self, avatar: Avatar, state: FaceState) -> None:
+        begin = time.perf_counter()
+        frame = avatar.render(state)
+        self.rendering.add(time.perf_counter() - begin)
+        with self._writing:
+            for output in self._outputs:
+                output.write(frame, time.monotonic() - self._origin)
+
+    async def _play(self) -> None:
+        loop = asyncio.get_running_loop()
+        blocks = 0
+        while True:
+            due = self._origin + blocks * AUDIO_BLOCK / AUDIO_RATE_HZ
+            await asyncio.sleep(max(due - time.monotonic(), 0.0))
+            samples = self.receiver.read_audio(AUDIO_BLOCK, due)
+            await loop.run_in_executor(None, self._play_block, samples, due - self._origin)
+            blocks += 1
+
+    def _play_block(self, samples: Samples, at: float) -> None:
+        with self._writing:
+            for output in self._outputs:
+                output.write_audio(samples, at)

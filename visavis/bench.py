@@ -1,0 +1,150 @@
+"""`visavis bench`: what this machine can do."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from benchmarks.environment import command_line, write_result
+from engine.avatar import Avatar
+from engine.face.model import FaceModel
+from engine.face.motion_tracker import MotionTracker
+from engine.motion import FaceState
+from streaming.codec import CodecConfig, MotionEncoder, StreamHeader
+from streaming.inputs import VideoFile
+from streaming.statistics import Distribution
+from visavis.demo import DRIVING, PORTRAIT
+
+if TYPE_CHECKING:
+    from visavis.commands import Bench
+
+RATE = 25.0
+
+
+def bench(options: Bench) -> int:
+    """Run the command."""
+    console = Console()
+    cv2.setNumThreads(1)  # figures of one core: what is left runs the other side of a call
+    measure = {"render": _render, "motion": _motion, "call": _call, "loss": _loss}[options.what]
+    figures, result = measure(options, console)
+    console.print(result)
+    if options.output is not None:
+        write_result(options.output, command_line(), figures)
+    return 0
+
+
+def _tracked(driving: Path, console: Console, cost: Distribution | None = None) -> list[FaceState]:
+    """The states of all frames of a video that show a face."""
+    video, states = VideoFile(driving), []
+    with MotionTracker(FaceModel.load()) as tracker:
+        for at, frame in track(video.frames(), "tracking", total=video.frame_count, console=console):
+            begin = time.perf_counter()
+            state = tracker.process(frame, at)
+            if cost is not None:
+                cost.add(time.perf_counter() - begin)
+            if state is not None:
+                states.append(state)
+    if not states:
+        raise ValueError(f"{driving}: shows no face; name another driving video")
+    return states
+
+
+def _render(options: Bench, console: Console) -> tuple[Any, Table]:
+    states = _tracked(options.driving or DRIVING, console)
+    begin = time.perf_counter()
+    avatar = Avatar.from_image(
+        options.source or PORTRAIT, generator=options.generator, runtime=options.runtime, size=options.size
+    )
+    preparation = time.perf_counter() - begin
+    cost, end = Distribution(), time.perf_counter() + options.seconds
+    for state in itertools.cycle(states):
+        begin = time.perf_counter()
+        avatar.render(state)
+        now = time.perf_counter()
+        cost.add(now - begin)
+        if now > end:
+            break
+    figures = {
+        "generator": options.generator,
+        "size": options.size,
+        "prepare_s": preparation,
+        "render_ms": _milliseconds(cost),
+        "fps": 1 / cost.quantile(0.5),
+    }
+    return figures, _table(f"{options.generator} {options.size}x{options.size}, one core", figures)
+
+
+def _motion(options: Bench, console: Console) -> tuple[Any, Table]:
+    tracking, encoding = Distribution(), Distribution()
+    states = _tracked(options.driving or DRIVING, console, tracking)
+    header = StreamHeader.begin(states[0], CodecConfig(), origin=states[0].time)
+    encoder, size = MotionEncoder(header), 0
+    for state in states:
+        begin = time.perf_counter()
+        packet = encoder.encode(state, header.tick_of(state.time))
+        encoding.add(time.perf_counter() - begin)
+        size += len(packet)
+    figures = {
+        "frames": len(states),
+        "track_ms": _milliseconds(tracking),
+        "encode_ms": _milliseconds(encoding),
+        "intra_bytes_per_frame": size / len(states),
+    }
+    return figures, _table("camera frame to packet, one core (nothing acknowledged)", figures)
+
+
+def _call(options: Bench, console: Console) -> tuple[Any, Table]:
+    from visavis.demo.run import measure_call, table
+
+    figures = measure_call(
+        options.source or PORTRAIT,
+        options.driving or DRIVING,
+        options.seconds,
+        options.size,
+        options.generator,
+        options.runtime,
+        console,
+    )
+    return figures, table(figures)
+
+
+def _loss(options: Bench, console: Console) -> tuple[Any, Table]:
+    from benchmarks.impaired_call import SCENARIOS, run_call
+
+    reports = [asyncio.run(run_call(scenario)) for scenario in track(SCENARIOS, "calling", console=console)]
+    result = Table(
+        "path", "motion arrived", "longest freeze", "playout delay p50 / at the end", "capture to display p95"
+    )
+    for report in reports:
+        result.add_row(
+            report.name,
+            f"{report.motion_received}/{report.motion_sent}",
+            f"{1000 * report.longest_freeze:.0f} ms",
+            f"{1000 * report.playout_delay['p50']:.0f} / {1000 * report.playout_delay_at_end:.0f} ms",
+            f"{1000 * report.capture_to_display['p95']:.0f} ms",
+        )
+    return [asdict(report) for report in reports], result
+
+
+def _milliseconds(cost: Distribution) -> dict[str, float]:
+    return {name: 1000 * cost.quantile(fraction) for name, fraction in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))}
+
+
+def _table(title: str, figures: dict[str, Any]) -> Table:
+    result = Table(title=title, show_header=False)
+    for name, value in figures.items():
+        if isinstance(value, dict):
+            value = " / ".join(f"{entry:.2f}" for entry in value.values()) + "  (p50 / p95 / p99)"
+        elif isinstance(value, float):
+            value = f"{value:.2f}"
+        result.add_row(name.replace("_", " "), str(value))
+    return result

@@ -1,0 +1,200 @@
+"""What can be typed: one dataclass a command, its fields the options. What a command needs is imported when it runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+Size = Literal[256, 512]
+"Side of the rendered frames in pixels."
+
+
+@dataclass(frozen=True)
+class Render:
+    """Animate a picture with the face in a video; writes an mp4 with the video's sound.
+
+    Frame k of the output shows frame k of the driving video, at the same rate and count.
+    """
+
+    source: Path
+    "The picture to animate: one person, face visible."
+    driving: Path
+    "The video (or recorded motion track, .npz) whose face moves the picture."
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    "The mp4 to write."
+    motion: Literal["relative", "absolute"] = "relative"
+    "relative: move from the picture's own pose; absolute: take over the driver's pose and place as they are."
+    crop: Literal["auto", "none"] = "auto"
+    "auto: find the head and crop around it; none: the picture already is a square head crop, keep its geometry."
+    size: Size = 256
+    "Side of the output in pixels."
+    generator: str = "mesh"
+    "Which generator renders."
+    runtime: str = "numpy"
+    "What executes the generator."
+    paste_back: bool = False
+    "Put the moving head back into the full picture instead of showing the square crop."
+    quiet: bool = False
+    "No progress bar and no summary."
+
+    def run(self) -> int:
+        from visavis.render import render
+
+        return render(self)
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Watch a call: one process sends face motion and voice, another one renders the talking head.
+
+    Ends with an mp4 (driving beside rendered) and a table of what was measured. Without options it uses the material
+    that comes with the package.
+    """
+
+    source: Path | None = None
+    "The picture to animate, instead of the one that comes along."
+    driving: Path | None = None
+    "The video with sound that plays the camera, instead of the one that comes along."
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("visavis-demo.mp4")
+    "The mp4 to write."
+    size: Size = 256
+    "Side of the rendered frames in pixels."
+    generator: str = "mesh"
+    "Which generator renders."
+    runtime: str = "numpy"
+    "What executes the generator."
+    seconds: float | None = None
+    "How long the call lasts; the driving video is repeated as needed. Default: as long as it is."
+    report: Path | None = None
+    "Also write the measured figures as JSON here."
+
+    def run(self) -> int:
+        from visavis.demo.run import demo
+
+        return demo(self)
+
+
+@dataclass(frozen=True)
+class Serve:
+    """Run the meeting point where two callers find each other. It sees addresses, never face or voice."""
+
+    host: str = "127.0.0.1"
+    "Address to listen on; 0.0.0.0 for every network of this machine."
+    port: int = 8710
+    "Port to listen on."
+
+    def run(self) -> int:
+        from visavis.serve import serve
+
+        return serve(self)
+
+
+@dataclass(frozen=True)
+class Call:
+    """Call somebody: your face's motion and your voice go out, the other's talking head appears on a page."""
+
+    room: str
+    "Name of the room; both callers give the same."
+    token: str
+    "The room's secret. Whoever comes first sets it; who comes with another one is refused."
+    source: Path | None = None
+    "The picture that the other side sees moving. Without it you only receive."
+    server: str = "http://127.0.0.1:8710"
+    "Where `visavis serve` runs."
+    camera: str = "camera"
+    "camera, camera:1 or /dev/video2; a video file with sound; a recorded motion track (.npz); none: send nothing."
+    microphone: str = "auto"
+    "auto: the sound of a video file, else the default microphone; none: no voice; or a device name."
+    stun: str | None = None
+    "STUN server, e.g. stun:stun.example.org:3478. Needed between different networks."
+    turn: str | None = None
+    "TURN server, e.g. turn:turn.example.org:3478, for networks that let nothing else through."
+    turn_user: str | None = None
+    "User name at the TURN server."
+    turn_password: str | None = None
+    "Password at the TURN server."
+    page_port: int = 8711
+    "Port on 127.0.0.1 of the page that shows the call."
+    record: Path | None = None
+    "Also record what is shown and heard as mp4 here."
+    webcam: bool = False
+    "Also feed what is shown into a virtual webcam (extra: webcam)."
+    size: Size = 256
+    "Side of the rendered frames in pixels."
+    generator: str = "mesh"
+    "Which generator renders."
+    runtime: str = "numpy"
+    "What executes the generator."
+
+    def run(self) -> int:
+        from visavis.call import call
+
+        return call(self)
+
+
+@dataclass(frozen=True)
+class Webcam:
+    """Be seen as your picture in any meeting program: camera in, virtual webcam out."""
+
+    source: Path
+    "The picture to animate: one person, face visible."
+    camera: str = "camera"
+    "camera, camera:1 or /dev/video2, or a video file."
+    device: str | None = None
+    "The virtual webcam, e.g. /dev/video10; default: the first one found."
+    motion: Literal["relative", "absolute"] = "relative"
+    "relative: move from the picture's own pose; absolute: take over your pose and place as they are."
+    size: Size = 512
+    "Side of the rendered frames in pixels."
+    generator: str = "mesh"
+    "Which generator renders."
+    runtime: str = "numpy"
+    "What executes the generator."
+
+    def run(self) -> int:
+        from visavis.webcam import webcam
+
+        return webcam(self)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Measure this machine: frames per second, latency, bitrate. Prints a table, writes JSON if asked to."""
+
+    what: Annotated[Literal["render", "motion", "call", "loss"], tyro.conf.Positional] = "render"
+    """render: the generator alone; motion: camera frames to packets; call: a whole call, both sides on this machine;
+    loss: calls through bad networks, without rendering."""
+    source: Path | None = None
+    "Picture; default: the one that comes along."
+    driving: Path | None = None
+    "Video; default: the one that comes along."
+    seconds: float = 10.0
+    "How long to measure."
+    size: Size = 256
+    "Side of the rendered frames in pixels."
+    generator: str = "mesh"
+    "Which generator renders."
+    runtime: str = "numpy"
+    "What executes the generator."
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    "Write the figures as JSON here."
+
+    def run(self) -> int:
+        from visavis.bench import bench
+
+        return bench(self)
+
+
+Command = Render | Demo | Serve | Call | Webcam | Bench
+
+COMMANDS: dict[str, Any] = {
+    "demo": Demo,
+    "render": Render,
+    "serve": Serve,
+    "call": Call,
+    "webcam": Webcam,
+    "bench": Bench,
+}

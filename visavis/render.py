@@ -1,0 +1,109 @@
+"""`visavis render`: a picture and a driving video in, an mp4 out."""
+
+from __future__ import annotations
+
+import time as clocks
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from engine.avatar import Avatar, Picture
+from engine.face.model import FaceModel
+from engine.face.motion_tracker import MotionTracker
+from engine.motion import FaceState
+from streaming.inputs import MotionTrack, VideoFile, open_input
+from streaming.media import Samples
+from streaming.outputs import FileOutput
+
+if TYPE_CHECKING:
+    from visavis.commands import Render
+
+
+@dataclass(frozen=True)
+class Driving:
+    """A driving video or motion track: one entry a frame, None where no face was found."""
+
+    rate: Fraction
+    count: int | None
+    "Frames, where the file says so."
+    audio: Samples
+    "The whole sound from the first frame on; empty if there is none."
+    states: Iterator[tuple[float, FaceState | None]]
+
+
+def open_driving(path: str) -> Driving:
+    """Open a video (its frames are tracked as they are read) or a motion track. Raises InputError."""
+    driving = open_input(path)
+    if isinstance(driving, MotionTrack):
+        return _track_driving(driving)
+    return Driving(driving.rate, driving.frame_count, driving.read_audio(), _tracked(driving))
+
+
+def _tracked(video: VideoFile) -> Iterator[tuple[float, FaceState | None]]:
+    tracker = MotionTracker(FaceModel.load())
+    try:
+        for time, frame in video.frames():
+            yield time, tracker.process(frame, time)
+    finally:
+        tracker.close()
+
+
+def _track_driving(track: MotionTrack) -> Driving:
+    rate = Fraction(track.rate).limit_denominator(100_000)
+    states = {round(state.time * rate): state for state in track.states}
+    count = max(states) + 1
+    audio = track.audio if track.audio is not None else np.zeros(0, np.int16)
+    return Driving(rate, count, audio, ((float(k / rate), states.get(k)) for k in range(count)))
+
+
+def render(options: Render) -> int:
+    """Run the command. Raises the project's errors; nothing half-written stays."""
+    console = Console(stderr=True, quiet=options.quiet)
+    started = clocks.perf_counter()
+    avatar = Avatar.from_image(
+        options.source, generator=options.generator, runtime=options.runtime, size=options.size, crop=options.crop
+    )
+    driving = open_driving(str(options.driving))
+
+    def finish(frame: Picture) -> Picture:
+        return avatar.paste_back(frame) if options.paste_back else frame
+
+    frame = finish(avatar.source_frame)  # shown until the driving video shows a face
+    height, width = frame.shape[:2]
+    without_face = frames = 0
+    first_frame_s = None
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("frames"),
+        TimeRemainingColumn(),
+    )
+    with (
+        FileOutput(options.output, width, height, driving.rate, audio=driving.audio.size > 0) as output,
+        Progress(*columns, console=console, disable=options.quiet) as progress,
+    ):
+        task = progress.add_task("rendering", total=driving.count)
+        for _, state in driving.states:
+            if state is None:
+                without_face += 1
+            else:
+                frame = finish(avatar.render(state, options.motion))
+            output.write(frame, float(frames / driving.rate))
+            frames += 1
+            first_frame_s = first_frame_s or clocks.perf_counter() - started
+            progress.advance(task)
+        output.write_audio(driving.audio[: round(frames / driving.rate * 48_000)], 0.0)
+    seconds = clocks.perf_counter() - started
+    console.print(
+        f"{options.output}: {frames} frames of {width}x{height} at {float(driving.rate):g} FPS in {seconds:.1f} s "
+        f"({frames / seconds:.0f} FPS, first frame after {first_frame_s:.1f} s)"
+    )
+    if without_face:
+        console.print(f"{without_face} of {frames} frames showed no face; the last motion was held there")
+    return 0
