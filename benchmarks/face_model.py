@@ -3,9 +3,10 @@
 `python -m benchmarks.face_model --data DIR` learns the model with all its directions again (about two minutes), then
 measures, every test clip counting the same:
 
-- the reprojection error against the number of expression coefficients, in percent of the outer eye corners' distance, with
-  how much of the blinks and of the mouth's opening is kept (slope of the fitted gap over the seen one),
-- the same for the shipped model as a call uses it, where the person is learned meanwhile, and the milliseconds of a fit,
+- the reprojection error against the number of expression coefficients, in percent of the outer eye corners' distance,
+  with how much of the blinks and of the mouth's opening is kept (slope of the fitted gap over the seen one),
+- the same for the shipped model as a call uses it, where the person is learned meanwhile, and the milliseconds of a
+  fit,
 - what a picture of the driver, taken from the first frame, would show: the landmarks of the source's person in the
   driver's states,
 - the lag and the steadiness of the smoothed motion.
@@ -18,7 +19,7 @@ import csv
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -157,15 +158,9 @@ def driving_own_picture(model: FaceModel, clips: list[Clip]) -> dict[str, dict[s
 
 
 def delay(raw: NDArray[np.float64], smoothed: NDArray[np.float64]) -> float:
-    """Milliseconds by which (T, N) `smoothed` comes after `raw`: to first order, smoothed = raw - delay * speed of raw."""
+    """Milliseconds by which (T, N) `smoothed` comes late; to first order, smoothed = raw - delay * raw's speed."""
     speed = np.gradient(raw, FRAME_SECONDS, axis=0)
     return float((speed * (raw - smoothed)).sum() / np.square(speed).sum() * 1e3)
-
-
-def jitter(values: NDArray[np.float64]) -> float:
-    """RMS second difference of (T, N) values in the calmer half of the frames of `values`."""
-    second = np.linalg.norm(np.diff(values, 2, axis=0), axis=1)
-    return float(np.sqrt(np.square(second).mean()))
 
 
 def calm_frames(values: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -238,16 +233,19 @@ def blink_depths(raw: NDArray[np.float64], smoothed: NDArray[np.float64]) -> lis
     return depths
 
 
+def _rest(model: FaceModel, seconds: float) -> FaceState:
+    zeros = np.zeros(model.expression_size, np.float32)
+    return FaceState(zeros[:3], zeros[:2], 0.3, zeros, zeros[:2], seconds)
+
+
 def _nod(model: FaceModel, share: float, seconds: float) -> FaceState:
-    return FaceState(
-        np.array((np.radians(10) * share, 0, 0)), np.zeros(2), 0.3, np.zeros(model.expression_size), np.zeros(2), seconds
-    )
+    return replace(_rest(model, seconds), rotation=np.array((np.radians(10) * share, 0, 0), np.float32))
 
 
 def _mouth(model: FaceModel, share: float, seconds: float) -> FaceState:
-    expression = np.zeros(model.expression_size)
+    expression = np.zeros(model.expression_size, np.float32)
     expression[0] = 2.0 * share * model.expression_deviation[0]
-    return FaceState(np.zeros(3), np.zeros(2), 0.3, expression, np.zeros(2), seconds)
+    return replace(_rest(model, seconds), expression=expression)
 
 
 def synthetic_lag(model: FaceModel, make: Callable[[FaceModel, float, float], FaceState], duration_ms: float) -> float:

@@ -25,6 +25,7 @@ from streaming.media import AUDIO_BLOCK, AUDIO_RATE_HZ, Samples
 from streaming.media_receiver import MediaReceiver
 from streaming.media_sender import MediaSender
 from streaming.peer import IceConfig, Peer, PeerConfig
+from streaming.statistics import Distribution
 
 FRAME_INTERVAL = 0.04
 PROCESSING = 0.012
@@ -62,6 +63,8 @@ class CallReport:
     playout_delay_at_end: float = math.nan
     skew: dict[str, float] = field(default_factory=dict)
     capture_to_display: dict[str, float] = field(default_factory=dict)
+    machine_late: dict[str, float] = field(default_factory=dict)
+    "How late this machine runs what is due, in the same process: other figures mean little if this is large."
     motion_bps: float = 0.0
     voice_bps: float = 0.0
     wire_bps: float = 0.0
@@ -106,6 +109,14 @@ async def send_media(sender: MediaSender, seconds: float) -> None:
         await asyncio.sleep(0.004)
 
 
+async def watch_machine(lateness: Distribution) -> None:
+    """Measure how late this event loop runs what is due, for ever."""
+    while True:
+        due = time.monotonic() + 0.01
+        await asyncio.sleep(0.01)
+        lateness.add(time.monotonic() - due)
+
+
 async def play_voice(receiver: MediaReceiver) -> None:
     """Take the voice like a sound card does, for ever."""
     begin, count = time.monotonic(), 0
@@ -145,6 +156,7 @@ async def run_call(
     config = PeerConfig(IceConfig(addresses=(LOOPBACK,)))
     sender, receiver = MediaSender(), MediaReceiver()
     shown: list[tuple[float, float]] = []
+    lateness = Distribution()
     async with ImpairedPath(scenario.conditions, scenario.seed) as path:
         a, b = Peer(config, sender, MediaReceiver()), Peer(config, MediaSender(), receiver)
         helpers: list[asyncio.Task[None]] = []
@@ -154,7 +166,7 @@ async def run_call(
             report = CallReport(scenario.name, time.monotonic() - begin)
             wire_before = _sent_bytes(a)
             helpers = [asyncio.create_task(play_voice(receiver)), asyncio.create_task(watch(receiver, shown))]
-            helpers.append(asyncio.create_task(_interrupt(path, scenario)))
+            helpers += [asyncio.create_task(_interrupt(path, scenario)), asyncio.create_task(watch_machine(lateness))]
             if script is not None:
                 helpers.append(asyncio.create_task(script(path)))
             await send_media(sender, scenario.seconds)
@@ -174,6 +186,7 @@ async def run_call(
     report.playout_delay_at_end = receiver.clock.waiting or math.nan
     report.skew = statistics.skew.summary()
     report.capture_to_display = statistics.capture_to_display.summary()
+    report.machine_late = lateness.summary()
     report.motion_bps = sender.statistics.motion.bytes * 8 / scenario.seconds
     report.voice_bps = sender.statistics.voice.bytes * 8 / scenario.seconds
     return report
@@ -219,7 +232,8 @@ def main(arguments: list[str] | None = None) -> None:
             f" {report.skew['p05'] * 1000:.0f} p95 {report.skew['p95'] * 1000:.0f} ms, capture to display p50"
             f" {report.capture_to_display['p50'] * 1000:.0f} p95 {report.capture_to_display['p95'] * 1000:.0f} ms,"
             f" motion {report.motion_bps / 1000:.2f} voice {report.voice_bps / 1000:.1f}"
-            f" wire {report.wire_bps / 1000:.1f} kbps",
+            f" wire {report.wire_bps / 1000:.1f} kbps, machine late p95 {report.machine_late['p95'] * 1000:.0f}"
+            f" max {report.machine_late['max'] * 1000:.0f} ms",
             flush=True,
         )
 

@@ -2,8 +2,8 @@
 
 Conventions that hold everywhere in the project:
 
-- *Frame coordinates*: x to the right, y down, z away from the camera. The origin is the centre of the frame and the unit
-  is the frame's shorter side, so that a square frame spans [-0.5, 0.5] in x and y (`to_pixels`, `from_pixels`).
+- *Frame coordinates*: x to the right, y down, z away from the camera. The origin is the centre of the frame and the
+  unit is the frame's shorter side: a square frame spans [-0.5, 0.5] in x and y (`to_pixels`, `from_pixels`).
 - *Head coordinates*: those of the linear face model (`engine.face.model`): the same axes for a head that looks straight
   into the camera, origin inside the head, unit = the distance between the outer eye corners of the mean face.
 - *Times* are seconds on the sender's media clock (the clock of the audio samples where there is a voice).
@@ -11,6 +11,7 @@ Conventions that hold everywhere in the project:
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,10 +26,11 @@ EXPRESSION_SIZE_LIMIT = 128
 
 
 def as_vector(values: Any, size: int | None, name: str) -> Array:
-    """A private, read-only float32 copy of a 1-D array; ValueError says which field is not finite or has the wrong length."""
+    """A private, read-only float32 copy of a 1-D array; ValueError says which field is not finite or too long."""
     vector = np.array(values, dtype=np.float32)
     if vector.ndim != 1 or (size is not None and vector.size != size):
-        raise ValueError(f"{name}: expected {size if size is not None else 'a vector of'} numbers, got shape {vector.shape}")
+        expected = size if size is not None else "a vector of"
+        raise ValueError(f"{name}: expected {expected} numbers, got shape {vector.shape}")
     if not np.isfinite(vector).all():
         raise ValueError(f"{name}: holds values that are not finite")
     vector.flags.writeable = False
@@ -39,7 +41,8 @@ def as_vector(values: Any, size: int | None, name: str) -> Array:
 class FaceState:
     """Pose and expression of one face in one frame, under scaled orthographic projection.
 
-    A model vertex v (head coordinates, expression applied) appears at `scale * (R v)[:2] + translation` in frame coordinates.
+    A model vertex v (head coordinates, expression applied) appears at `scale * (R v)[:2] + translation`, frame
+    coordinates.
     """
 
     rotation: Array
@@ -63,7 +66,9 @@ class FaceState:
         object.__setattr__(self, "expression", as_vector(self.expression, None, "expression"))
         object.__setattr__(self, "gaze", as_vector(self.gaze, 2, "gaze"))
         if self.expression.size > EXPRESSION_SIZE_LIMIT:
-            raise ValueError(f"expression: {self.expression.size} coefficients, at most {EXPRESSION_SIZE_LIMIT} are accepted")
+            raise ValueError(
+                f"expression: {self.expression.size} coefficients, at most {EXPRESSION_SIZE_LIMIT} are accepted"
+            )
         if not (np.isfinite(self.scale) and self.scale > 0):
             raise ValueError(f"scale: expected a positive number, got {self.scale}")
         if not np.isfinite(self.time):
@@ -73,7 +78,7 @@ class FaceState:
 
 
 def from_pixels(points_px: Array, width: int, height: int) -> Array:
-    """(..., 2 or 3) pixel positions (0, 0 at the outer corner of the first pixel) to frame coordinates. z has the scale of x."""
+    """(..., 2 or 3) pixel positions to frame coordinates. (0, 0) is the first pixel's outer corner; z scales as x."""
     side = min(width, height)
     points = np.array(points_px, dtype=np.float32)
     points[..., 0] -= width / 2
@@ -96,8 +101,9 @@ def rotation_matrix(vector: NDArray[np.floating]) -> NDArray[np.float64]:
     angle = float(np.sqrt(x * x + y * y + z * z))
     cross = np.array(((0.0, -z, y), (z, 0.0, -x), (-y, x, 0.0)))
     if angle < 1e-8:
-        return np.eye(3) + cross
-    return np.eye(3) + np.sin(angle) / angle * cross + (1.0 - np.cos(angle)) / angle**2 * (cross @ cross)
+        return np.asarray(np.eye(3) + cross, np.float64)
+    matrix = np.eye(3) + np.sin(angle) / angle * cross + (1.0 - np.cos(angle)) / angle**2 * (cross @ cross)
+    return np.asarray(matrix, np.float64)
 
 
 def rotation_vector(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -164,62 +170,79 @@ class HeadPose:
 
 @dataclass(frozen=True)
 class ReferenceConfig:
-    """How fast the habitual pose follows the driver. Each rate is `limit / seconds`, so no driver sees the picture drift."""
+    """How the habitual pose is estimated, and how slowly it may move: too slowly to be noticed."""
 
-    first_seconds: float = 3.0
-    "Time constant with the first frame, when little is known."
-    seconds: float = 30.0
-    "Time constant once as many seconds have passed."
-    turn_limit: float = 0.07
-    "Radians; a head further away from its habit pulls no harder, as with a median: a long look aside is not a new habit."
-    move_limit: float = 0.2
-    "Head units, of the place; also for the logarithm of the scale and, in eye widths, for gaze."
+    sample_seconds: float = 0.2
+    "A pose is kept for every so many seconds of a face in clear view (less clear ones count by their confidence)."
+    history_seconds: float = 60.0
+    "The habit is the median of the poses kept in so many seconds."
+    first_seconds: float = 2.0
+    "The first frame counts as if it had been held for so long."
+    follow_seconds: float = 4.0
+    "Time constant with which the reference follows the median."
+    turn_speed: float = 0.035
+    "Radians per second at most: 2 degrees."
+    move_speed: float = 0.05
+    "Head units per second at most, of the place; also of the logarithm of the scale and, in eye widths, of gaze."
 
 
 class ReferencePose:
-    """Estimates a driver's habitual pose while the driver moves, usable from the first frame: a slow, clipped low-pass.
+    """Estimates a driver's habitual pose while the driver moves, usable from the first frame: a running median.
 
-    The first frame is the habit until more is known, so that a picture of the driver driven by that frame stays as it is.
+    The first frame is the habit until more is known, so a picture of the driver, driven by that frame, stays as it is.
     """
 
     def __init__(self, config: ReferenceConfig = ReferenceConfig()) -> None:
         self._config = config
-        self._reference: HeadPose | None = None
+        self._pose: HeadPose | None = None
+        self._kept: deque[NDArray[np.float64]] = deque(maxlen=round(config.history_seconds / config.sample_seconds))
+        self._since_kept = 0.0
         self._time = 0.0
-        self._known_seconds = 0.0
 
     @property
-    def reference(self) -> HeadPose | None:
+    def pose(self) -> HeadPose | None:
         """The habit as known now; None before the first frame."""
-        return self._reference
+        return self._pose
 
     def update(self, state: FaceState) -> HeadPose:
         """The habit with the next frame taken into account by its time and confidence."""
-        if self._reference is None:
-            self._reference, self._time = HeadPose.of(state), state.time
-            return self._reference
+        config = self._config
+        if self._pose is None:
+            self._pose, self._time = HeadPose.of(state), state.time
+            self._base = rotation_matrix(state.rotation)
+            self._unit = state.scale
+            self._current = self._target = self._numbers(state)
+            self._kept.extend([self._target] * round(config.first_seconds / config.sample_seconds))
+            return self._pose
         # A gap counts as one slow frame: what the head did meanwhile is unknown.
-        seconds = float(np.clip(state.time - self._time, 0.0, 0.2))
+        seconds = float(np.clip(state.time - self._time, 0.0, config.sample_seconds))
         self._time = state.time
-        self._known_seconds += seconds
-        config, old = self._config, self._reference
-        constant = min(config.first_seconds + self._known_seconds, config.seconds)
-        share = state.confidence * seconds / constant
-        base = rotation_matrix(old.rotation)
-        turn = rotation_vector(base.T @ rotation_matrix(state.rotation))
-        move = (state.translation - old.translation) / old.scale
-        zoom = float(np.log(state.scale / old.scale))
-        look = state.gaze - old.gaze
-        self._reference = HeadPose(
-            rotation_vector(base @ rotation_matrix(share * _shortened(turn, config.turn_limit))).astype(np.float32),
-            old.translation + old.scale * share * _shortened(move, config.move_limit),
-            old.scale * float(np.exp(share * np.clip(zoom, -config.move_limit, config.move_limit))),
-            old.gaze + share * _shortened(look, config.move_limit),
+        self._since_kept += seconds * state.confidence
+        if self._since_kept >= config.sample_seconds:
+            self._since_kept -= config.sample_seconds
+            self._kept.append(self._numbers(state))
+            self._target = np.median(self._kept, axis=0)
+        step = (1.0 - np.exp(-seconds / config.follow_seconds)) * (self._target - self._current)
+        step[:3] = _shortened(step[:3], config.turn_speed * seconds)
+        step[3:] = np.clip(step[3:], -config.move_speed * seconds, config.move_speed * seconds)
+        self._current = self._current + step
+        turn, move, zoom, look = np.split(self._current, (3, 5, 6))
+        self._pose = HeadPose(
+            rotation_vector(self._base @ rotation_matrix(turn)).astype(np.float32),
+            (self._unit * move).astype(np.float32),
+            self._unit * float(np.exp(zoom[0])),
+            look.astype(np.float32),
         )
-        return self._reference
+        return self._pose
+
+    def _numbers(self, state: FaceState) -> NDArray[np.float64]:
+        """(8,) the state's turn away from the first frame, place, zoom and gaze, to take medians of."""
+        turn = rotation_vector(self._base.T @ rotation_matrix(state.rotation))
+        zoom = np.log(state.scale / self._unit)
+        return np.concatenate((turn, state.translation / self._unit, (zoom,), state.gaze)).astype(np.float64)
 
 
-def _shortened(vector: NDArray[np.floating], limit: float) -> NDArray[np.floating]:
+def _shortened(vector: NDArray[np.float64], limit: float) -> NDArray[np.float64]:
     length = float(np.linalg.norm(vector))
     return vector if length <= limit else vector * (limit / length)
 
@@ -227,10 +250,11 @@ def _shortened(vector: NDArray[np.floating], limit: float) -> NDArray[np.floatin
 def relative_motion(source: FaceState, reference: HeadPose, driving: FaceState) -> FaceState:
     """The source's head, moved by as much as the driver's is away from `reference`, its habitual pose.
 
-    The head turns about its own axes, shifts in proportion to its size, grows by the same ratio and looks as far aside. The
-    expression is the driver's: coefficients count from each person's own neutral face, so adding them to the source's would
-    double a smile that the picture already shows. With `driving` in its habitual pose and with the source's expression, the
-    result is the source. Raises ValueError where the two have different numbers of coefficients.
+    The head turns about its own axes, shifts in proportion to its size, grows by the same ratio and looks as far aside.
+    The expression is the driver's: coefficients count from each person's own neutral face, so adding them to the
+    source's would double a smile that the picture already shows. With `driving` in its habitual pose and with the
+    source's expression, the result is the source. Raises ValueError where the two have different numbers of
+    coefficients.
     """
     _check_same_model(source, driving)
     own = rotation_matrix(source.rotation)
@@ -248,8 +272,8 @@ def relative_motion(source: FaceState, reference: HeadPose, driving: FaceState) 
 def absolute_motion(source: FaceState, driving: FaceState) -> FaceState:
     """The driver's own pose and place, for a source that is meant to stand where the driver does.
 
-    A clip driven by its own first frame so lines up with itself. Raises ValueError where the two have different numbers of
-    coefficients.
+    A clip driven by its own first frame so lines up with itself. Raises ValueError where the two have different numbers
+    of coefficients.
     """
     _check_same_model(source, driving)
     return driving

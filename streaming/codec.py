@@ -1,23 +1,24 @@
 """Face motion as packets of a few bytes, each decodable from acknowledged frames alone.
 
-The sender turns a `FaceState` and its tick (index on the media clock of `StreamHeader.fps`) into one packet; the receiver turns
-packets into states, in any order, and sends acknowledgements back. A packet refers only to frames that the receiver said it has, so a lost packet costs its own
-frame and nothing else. While nothing is acknowledged, packets refer to no frame (*key frames*, some 25 bytes).
+The sender turns a `FaceState` and its tick (index on the media clock of `StreamHeader.fps`) into one packet; the
+receiver turns packets into states, in any order, and sends acknowledgements back. A packet refers only to frames that
+the receiver said it has, so a lost packet costs its own frame and nothing else. While nothing is acknowledged,
+packets refer to no frame (*key frames*, some 25 bytes).
 
     sender                                             receiver
     header = StreamHeader.begin(first_state)   ──reliable──►  decoder = MotionDecoder(StreamHeader.from_bytes(...))
     packet = encoder.encode(state, tick)       ──lossy────►   tick, state = decoder.decode(packet)
     encoder.acknowledge(message)               ◄────lossy──   message = decoder.acknowledgement()
 
-A packet is range-coded as a whole: the tick of its reference modulo 127, the distance to it, which frames before it help to
-predict, the confidence, and the residuals. Bytes that the encoder would not have written are refused. A first byte of
-255 marks a key frame: version, whole tick, and a check sum that also covers the stream header, because a key frame is
-what everything else builds on. Other packets have no check sum of their own: the transport (DTLS) has one, and a byte
-of it would be an eighth of the bitrate.
+A packet is range-coded as a whole: the tick of its reference modulo 127, the distance to it, which frames before it
+help to predict, the confidence, and the residuals. Bytes that the encoder would not have written are refused. A first
+byte of 255 marks a key frame: version, whole tick, and a check sum that also covers the stream header, because a key
+frame is what everything else builds on. Other packets have no check sum of their own: the transport (DTLS) has one,
+and a byte of it would be an eighth of the bitrate.
 
-Both sides stay equal bit by bit because they share tables and compute in integers (`streaming.motion_statistics`).
-A receiver that restarts says that it has nothing, and gets key frames. A sender that restarts begins a stream with a new
-header; packets and acknowledgements of the old one are refused.
+Both sides stay equal bit by bit because they share tables and compute in integers (`streaming.motion_statistics`). A
+receiver that restarts says that it has nothing, and gets key frames. A sender that restarts begins a stream with a
+new header; packets and acknowledgements of the old one are refused.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ import secrets
 import struct
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property, lru_cache
 from itertools import accumulate
 
@@ -84,7 +85,7 @@ _PRICES = (1.0, 0.5, 1.7, 2.6)
 class CodecConfig:
     """What the sender may choose; all of it reaches the receiver in the stream header."""
 
-    step: float = 0.0040
+    step: float = 0.0019
     "Quantisation step, in outer-eye-corner distances (RMS over the landmarks): no coordinate is off by more."
     fps: int = 25
     "Ticks per second of the media clock."
@@ -198,10 +199,13 @@ class StreamHeader:
         if data[2] != VERSION:
             raise CodecError(f"motion stream of version {data[2]}, this side speaks {VERSION}: update the older side")
         body, check = data[:-4], data[-4:]
-        *numbers, identities = cls._FIXED.unpack_from(body)
+        fixed = cls._FIXED.unpack_from(body)
+        identities = fixed[-1]
         if zlib.crc32(body).to_bytes(4) != check or len(body) != cls._FIXED.size + 4 * identities:
             raise CodecError("motion stream header: damaged")
-        return cls(*numbers[2:], identity=struct.unpack_from(f">{identities}f", body, cls._FIXED.size))
+        names = [field.name for field in fields(cls) if field.name != "identity"]
+        identity = struct.unpack_from(f">{identities}f", body, cls._FIXED.size)
+        return cls(**dict(zip(names, fixed[2:-1], strict=True)), identity=identity)
 
     def tick_of(self, time: float) -> int:
         """The tick nearest to a media time; at least 0."""
@@ -246,8 +250,9 @@ class MotionEncoder:
     def encode(self, state: FaceState, tick: int) -> bytes:
         """The packet of this frame, 1 to PACKET_LIMIT_BYTES bytes. Ticks must rise; they may skip.
 
-        States beyond what the wire carries are clamped (`streaming.motion_statistics` states the ranges). `state.time` is not sent: the receiver
-        computes it from the tick. Raises CodecError for a tick that does not rise or a state of another face model.
+        States beyond what the wire carries are clamped (`streaming.motion_statistics` states the ranges). `state.time`
+        is not sent: the receiver computes it from the tick. Raises CodecError, and changes nothing, for a tick that does
+        not rise or a state of another face model.
         """
         if not self._last_tick < tick < 1 << 40:
             raise CodecError(f"tick {tick}: expected more than the last one, {self._last_tick}")
@@ -286,7 +291,7 @@ class MotionEncoder:
         self._acknowledged.update(tick for tick in received if tick in self._sent)
 
     def reconstruction(self, tick: int) -> FaceState:
-        """The state that the receiver gets from the packet of this tick. KeyError if it is too old or was never sent."""
+        """The state that the receiver gets from the packet of this tick. KeyError if too old or never sent."""
         return _state(self._sent[tick], self._statistics, self.header)
 
     def _reference(self, tick: int) -> Frame | None:
@@ -302,7 +307,9 @@ class MotionEncoder:
             prediction = first_prediction(self._statistics, step)
         else:
             distance = tick - reference.tick
-            older_ticks = [t for t in range(reference.tick - 1, reference.tick - HISTORY - 1, -1) if t in self._acknowledged]
+            older_ticks = [
+                t for t in range(reference.tick - 1, reference.tick - HISTORY - 1, -1) if t in self._acknowledged
+            ]
             older = [self._sent[t] for t in older_ticks]
             prediction = predict(self._statistics, reference, older, distance, step, self.header.fps)
         head = RangeEncoder()
@@ -323,7 +330,6 @@ class MotionEncoder:
             low_tick = (tick & ((1 << _KEY_TICK_BITS) - 1)).to_bytes(3)
             return _KEY_HEAD.pack(_KEY_MARK, VERSION, low_tick, _key_check(self.header, low_tick, body)) + body, frame
         return body, frame
-
 
     def _best_body(self, head: RangeEncoder, prediction: Prediction, target: IntArray) -> tuple[bytes, list[int]]:
         """The cheapest of a few ways to quantise, with bytes as the cost: bits that do not fill one are not saved."""
@@ -374,10 +380,12 @@ class MotionDecoder:
         return frame.tick, state
 
     def acknowledgement(self) -> bytes:
-        """What arrived lately, for the sender: 4 bytes, or 1 byte while nothing has arrived. Send it after each packet."""
+        """What arrived lately, for the sender: 4 bytes, or 1 byte while nothing has. Send it after each packet."""
         if self._newest is None:
             return _NOTHING.pack(self.header.check & 0xFF)
-        mask = sum(1 << (_ACKNOWLEDGED - back) for back in range(1, _ACKNOWLEDGED) if self._newest - back in self._frames)
+        mask = sum(
+            1 << (_ACKNOWLEDGED - back) for back in range(1, _ACKNOWLEDGED) if self._newest - back in self._frames
+        )
         return _ACKNOWLEDGEMENT.pack((self.header.check & 0xF) << 12 | self._newest & 0xFFF, mask)
 
     def _key_frame(self, packet: bytes) -> Frame:
@@ -403,7 +411,9 @@ class MotionDecoder:
         if self._newest is None:
             raise CodecError("no key frame has arrived yet")
         coder = RangeDecoder(packet)
-        reference_tick = self._newest - (self._newest + self.header.check - coder.decode_bits(_REFERENCE_BITS)) % _REFERENCE_MODULUS
+        reference_tick = (
+            self._newest - (self._newest + self.header.check - coder.decode_bits(_REFERENCE_BITS)) % _REFERENCE_MODULUS
+        )
         reference = self._frames.get(reference_tick)
         if reference is None:
             raise CodecError("refers to a frame that is not here")
@@ -465,12 +475,14 @@ def _table(weights: Sequence[int]) -> tuple[int, ...]:
 
 @lru_cache(maxsize=MAX_DISTANCE + 1)
 def _distance_table(previous: int) -> tuple[int, ...]:
-    """Distances 1, 2, ... to the reference, given the reference's own: the round trip rarely changes from frame to frame."""
-    return _table([max(1, (4096 if d == previous else 160) >> 2 * abs(d - previous) // 2) for d in range(1, MAX_DISTANCE + 1)])
+    """Distances 1, 2, ... to the reference, given the reference's own: round trips rarely change between frames."""
+    return _table([max(1, (4096 if d == previous else 160) >> abs(d - previous)) for d in range(1, MAX_DISTANCE + 1)])
 
 
 # Bit i of the symbol: whether the frame i + 1 ticks before the reference helps to predict. Mostly all of them do.
-_HISTORY_TABLE = _table([(24, 48, 120, 600, 20000)[symbol.bit_count()] // (6 if symbol.bit_count() == 2 else 4 if symbol.bit_count() in (1, 3) else 1) for symbol in range(1 << HISTORY)])
+_HISTORY_WEIGHTS = (24, 12, 20, 150, 20_000)
+"By how many of them do."
+_HISTORY_TABLE = _table([_HISTORY_WEIGHTS[symbol.bit_count()] for symbol in range(1 << HISTORY)])
 _CONFIDENCE_TABLES = [
     _table([4000 if level == previous else 40 >> abs(level - previous) for level in range(_CONFIDENCE_LEVELS)])
     for previous in range(_CONFIDENCE_LEVELS)

@@ -56,7 +56,7 @@ class VoiceClock:
 
 @dataclass(frozen=True)
 class PictureAnnounce:
-    """The source picture follows on its own channel."""
+    """The source picture follows: the first message on its channel."""
 
     size: int
     "Bytes of the encoded picture."

@@ -1,12 +1,13 @@
 """Guess a frame, and how wrong the guess may be, from frames that both sides hold. Integers only.
 
-A frame is predicted from its *reference* and the way the face moved up to it: `reference + a (x0 - x1) + b (x1 - x2)`, where x1 and x2 are the
-coordinates one and two ticks before the reference, a and b learned for each distance and coordinate. Where a frame in between was lost, the
-trajectory is interpolated over it; where the older end is missing, the face is taken to have stood still.
+A frame is predicted from its *reference* and the way the face moved up to it: `reference + a (x0 - x1) + b (x1 -
+x2)`, where x1 and x2 are the coordinates one and two ticks before the reference, a and b learned for each distance
+and coordinate. Where a frame in between was lost, the trajectory is interpolated over it; where the older end is
+missing, the face is taken to have stood still.
 
 The expected size of the error is learned for each distance and coordinate as well, and corrected by what both sides
-know: how large the errors were lately along the chain of references (of this coordinate, of all), how fast the face moved (this
-coordinate, all), and how large the errors already read from this packet are.
+know: how large the errors were lately along the chain of references (of this coordinate, of all), how fast the face
+moved (this coordinate, all), and how large the errors already read from this packet are.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from streaming.motion_statistics import (
     IntArray,
     MotionStatistics,
     logarithm,
+    logarithms,
 )
 
 HISTORY = 4
@@ -72,7 +74,7 @@ class Prediction:
 
 def first_prediction(statistics: MotionStatistics, step: int) -> Prediction:
     """For a frame that refers to none. step: units."""
-    size = statistics.mean_scale.astype(np.int64) - int(logarithm(np.int64(step)))
+    size = statistics.mean_scale.astype(np.int64) - logarithm(step)
     nothing = np.zeros(statistics.size, dtype=np.int64)
     return Prediction(statistics.mean.astype(np.int64), size, 0, nothing, nothing)
 
@@ -92,7 +94,7 @@ def predict(
     moved = (taps[:, 0] * newest_step + taps[:, 1] * older_step + (1 << (TAP_BITS - 1))) >> TAP_BITS
     coordinates = np.clip(reference.coordinates + moved, -COORDINATE_LIMIT, COORDINATE_LIMIT)
 
-    plain = statistics.scale[at_25].astype(np.int64) - int(logarithm(np.int64(step)))
+    plain = statistics.scale[at_25].astype(np.int64) - logarithm(step)
     contexts = prediction_contexts(reference, newest_step, older_step)
     weights = [int(weight) for weight in statistics.weights[at_25]]
     corrections = sum(weight * context for weight, context in zip(weights[:-1], contexts, strict=True))
@@ -101,14 +103,17 @@ def predict(
     return Prediction(coordinates, plain + (corrections >> WEIGHT_BITS), weights[-1], observed, expected)
 
 
-def prediction_contexts(reference: Frame, newest_step: IntArray, older_step: IntArray) -> tuple[IntArray, ...]:
+def prediction_contexts(
+    reference: Frame, newest_step: IntArray, older_step: IntArray
+) -> tuple[IntArray, int, IntArray, int]:
     """The contexts that `weights` belongs to, all but the last one, 1/16 octave: (D,) or scalars."""
     motion = np.abs(newest_step) + np.abs(older_step)
     return (
-        logarithm(reference.observed + ACTIVITY_PRIOR) - logarithm(reference.expected + ACTIVITY_PRIOR),
-        logarithm(reference.observed.sum() + ACTIVITY_PRIOR) - logarithm(reference.expected.sum() + ACTIVITY_PRIOR),
-        logarithm(motion + 8) - logarithm(np.int64(64)),
-        logarithm(motion.sum() + 8) - logarithm(np.int64(1024)),
+        logarithms(reference.observed + ACTIVITY_PRIOR) - logarithms(reference.expected + ACTIVITY_PRIOR),
+        logarithm(int(reference.observed.sum()) + ACTIVITY_PRIOR)
+        - logarithm(int(reference.expected.sum()) + ACTIVITY_PRIOR),
+        logarithms(motion + 8) - logarithm(64),
+        logarithm(int(motion.sum()) + 8) - logarithm(1024),
     )
 
 

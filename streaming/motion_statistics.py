@@ -1,21 +1,22 @@
-"""What the motion codec knows about moving faces before a call begins: its coordinates, predictor taps and probabilities.
+"""What the motion codec knows about faces before a call begins: its coordinates, predictor taps and probabilities.
 
 The tables are learned from clips (`python -m streaming.motion_training`) and ship as one small file. Sender and
 receiver must hold the same ones; `digest` goes into the stream header.
 
-*Parameters* of a face state, (D,) float: rotation (3), translation / nominal scale (2), log(scale / nominal scale) (1),
-gaze (2), expression (E). *Coordinates*, (D,): `transform @ parameters`. Their Euclidean norm is the RMS displacement of
-the landmarks of a frontal face, in outer-eye-corner distances, and their axes are those along which faces move, so that one step fits all of
-them. On the wire they are integers of 1/UNITS.
+*Parameters* of a face state, (D,) float: rotation (3), translation / nominal scale (2), log(scale / nominal scale)
+(1), gaze (2), expression (E). *Coordinates*, (D,): `transform @ parameters`. Their Euclidean norm is the RMS
+displacement of the landmarks of a frontal face, in outer-eye-corner distances, and their axes are those along which
+faces move, so that one step fits all of them. On the wire they are integers of 1/UNITS.
 
-Everything that both sides must agree on bit by bit is integer arithmetic, so no CPU and no numpy version can drive them
-apart; floating point is used only to get into and out of coordinates.
+Everything that both sides must agree on bit by bit is integer arithmetic, so no CPU and no numpy version can drive
+them apart; floating point is used only to get into and out of coordinates.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
+from bisect import bisect_right
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -67,7 +68,7 @@ NOMINAL_SCALE_LIMITS = (1e-3, 10.0)
 
 
 def _logarithm_thresholds() -> list[int]:
-    """The smallest integers whose base-2 logarithm is at least m / 16, for m = 0, 1, ...: found without floating point."""
+    """The smallest integers whose base-2 logarithm is at least m / 16, for m = 0, 1, ...: by integer arithmetic."""
     thresholds = []
     for m in range(16 * 40):
         value = max(1, int(2 ** (m / 16)) - 2)
@@ -81,8 +82,13 @@ LOG_THRESHOLDS = _logarithm_thresholds()
 _LOG_THRESHOLDS_ARRAY = np.array(LOG_THRESHOLDS, dtype=np.int64)
 
 
-def logarithm(values: IntArray) -> IntArray:
-    """floor(16 log2(values)) of integers from 1 on, exactly."""
+def logarithm(value: int) -> int:
+    """floor(16 log2(value)) of an integer from 1 on, exactly."""
+    return bisect_right(LOG_THRESHOLDS, value) - 1
+
+
+def logarithms(values: IntArray) -> IntArray:
+    """The same of many."""
     return np.searchsorted(_LOG_THRESHOLDS_ARRAY, values, side="right") - 1
 
 
@@ -101,7 +107,7 @@ class MotionStatistics:
     mean_scale: NDArray[np.int16]
     "(D,) 16 log2 of the expected distance from `mean`, in units."
     taps: NDArray[np.int16]
-    "(MAX_DISTANCE, D, 2) share of the last and the last but one step between frames that is added to the reference, Q12."
+    "(MAX_DISTANCE, D, 2) how much of the last and the last but one movement is added to the reference, Q12."
     scale: NDArray[np.int16]
     "(MAX_DISTANCE, D) 16 log2 of the expected prediction error, in units."
     weights: NDArray[np.int16]
@@ -150,7 +156,9 @@ class MotionStatistics:
             raise CodecError(f"{path}: no motion statistics ({error}); {retrain}") from error
         version = int(arrays.pop("version", np.array(0)))
         if version != FORMAT_VERSION:
-            raise CodecError(f"{path}: motion statistics of format {version}, this version reads {FORMAT_VERSION}; {retrain}")
+            raise CodecError(
+                f"{path}: motion statistics of format {version}, this version reads {FORMAT_VERSION}; {retrain}"
+            )
         names = {field.name for field in fields(cls)}
         if names != arrays.keys():
             raise CodecError(f"{path}: expected the arrays {', '.join(sorted(names))}; {retrain}")

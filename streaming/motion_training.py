@@ -1,8 +1,8 @@
 """Learn the motion codec's tables from face tracks: `python -m streaming.motion_training --data DIR`.
 
-Run it again whenever the face model changes: coordinates, predictor taps and probabilities all follow from it. The codec's own prediction and quantisation
-run on the tracks at several round trips (closed loop), because the frames that it predicts from carry its own errors; tables and
-tracks are fitted in turns.
+Run it again whenever the face model changes: coordinates, predictor taps and probabilities all follow from it. The
+codec's own prediction and quantisation run on the tracks at several round trips (closed loop), because the frames
+that it predicts from carry its own errors; tables and tracks are fitted in turns.
 """
 
 from __future__ import annotations
@@ -11,19 +11,20 @@ import argparse
 import csv
 import hashlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from engine.face.fit import FaceFitter
-from engine.face.model import FaceModel
+from engine.face.model import FaceModel, Person
 from engine.face.smoothing import FaceStateSmoother
 from engine.motion import FaceState
 from streaming.motion_prediction import (
     HISTORY,
+    TRAINED_FPS,
     Frame,
     decoded_frame,
     expected_levels,
@@ -38,6 +39,7 @@ from streaming.motion_statistics import (
     HEAD_SIZE,
     LEVELS,
     MAX_DISTANCE,
+    POSE_SIZE,
     SYMBOLS,
     TAP_BITS,
     UNITS,
@@ -47,6 +49,7 @@ from streaming.motion_statistics import (
     IntArray,
     MotionStatistics,
     logarithm,
+    logarithms,
 )
 from streaming.range_coder import TOTAL
 from streaming.residual_coding import SHIFT_LIMIT, choose_residuals
@@ -77,7 +80,7 @@ class _Recording:
 class TrainingConfig:
     """How the tables are learned."""
 
-    step: float = 0.002
+    step: float = 0.0019
     "Quantisation step of the closed loop, outer-eye-corner distances; the tables serve other steps as well."
     bit_price: float = 0.12
     "As in `streaming.codec.CodecConfig`."
@@ -92,7 +95,7 @@ class TrainingConfig:
 def model_digest(model: FaceModel) -> bytes:
     """(8 bytes) of everything that gives expression coefficients their meaning."""
     state = hashlib.sha256()
-    for name in sorted(field.name for field in fields(model)):
+    for name in sorted(entry.name for entry in fields(model)):
         state.update(np.ascontiguousarray(getattr(model, name), dtype="<f4").tobytes())
     return state.digest()[:8]
 
@@ -116,41 +119,58 @@ def parameters(states: Sequence[FaceState]) -> FloatArray:
 
 
 def landmark_sensitivity(model: FaceModel) -> FloatArray:
-    """(D, D): dp' S dp is the mean squared landmark displacement, outer-eye-corner distances, of a change dp of the parameters."""
+    """(D, D) S: dp' S dp is the mean squared landmark displacement, outer-eye-corner distances, of a change dp."""
     person = model.person()
     size = HEAD_SIZE + model.expression_size
     delta = 1e-2
     result = np.zeros((size, size))
 
     def landmarks(values: FloatArray) -> FloatArray:
-        state = FaceState(values[:3], values[3:5], float(np.exp(values[5])), values[HEAD_SIZE:], values[6:HEAD_SIZE])
+        pose = values[:POSE_SIZE].astype(np.float32)
+        rest = values[POSE_SIZE:].astype(np.float32)
+        state = FaceState(pose[:3], pose[3:5], float(np.exp(values[5])), expression=rest[2:], gaze=rest[:2])
         return person.landmarks(state).astype(np.float64)
 
     for yaw, pitch in VIEWS:
         base = np.zeros(size)
         base[:2] = pitch, yaw
-        changes = np.stack([landmarks(base + step) - landmarks(base - step) for step in np.eye(size) * delta]) / (2 * delta)
+        changes = np.stack([landmarks(base + step) - landmarks(base - step) for step in np.eye(size) * delta]) / (
+            2 * delta
+        )
         changes[..., 2] *= np.sqrt(DEPTH_WEIGHT)
         flat = changes.reshape(size, -1)
         result += flat @ flat.T / (changes.shape[1] * len(VIEWS))
     return result
 
 
-def clip_tracks(data: Path, model: FaceModel, split: str) -> Iterator[tuple[str, list[FaceState]]]:
-    """What a sender would send for each clip of real people in a data pack: name and states, fitted and smoothed online."""
+@dataclass(frozen=True, eq=False)
+class ClipTrack:
+    """What a sender sees and sends of one clip; T frames with a face."""
+
+    name: str
+    states: list[FaceState]
+    "(T,) fitted and smoothed online."
+    landmarks: NDArray[np.float32]
+    "(T, 478, 3) as detected, frame coordinates."
+    person: Person
+    "As known at the end."
+
+
+def clip_tracks(data: Path, model: FaceModel, split: str) -> Iterator[ClipTrack]:
+    """The clips of real people in a data pack that have at least a few frames with a face."""
     with open(data / "manifest.csv", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["split"] == split and row["kind"] in ("speech", "expression")]
+        rows = [
+            row for row in csv.DictReader(file) if row["split"] == split and row["kind"] in ("speech", "expression")
+        ]
     for row in rows:
         with np.load(data / row["landmarks"]) as archive:
             landmarks = np.ascontiguousarray(archive["lm"], dtype=np.float32)
         landmarks[..., :2] -= 0.5
         fitter, smoother = FaceFitter(model), FaceStateSmoother(model)
-        states = [
-            smoother.step(fitter.fit(points, time=frame / 25))
-            for frame, points in enumerate(landmarks)
-            if np.isfinite(points).all()
-        ]
-        yield row["id"], states
+        seen = np.flatnonzero(np.isfinite(landmarks).all(axis=(1, 2)))
+        states = [smoother.step(fitter.fit(landmarks[frame], time=frame / TRAINED_FPS)) for frame in seen]
+        if len(states) > HISTORY:
+            yield ClipTrack(row["id"], states, landmarks[seen], fitter.person)
 
 
 def learn_statistics(
@@ -162,7 +182,7 @@ def learn_statistics(
     """Tables for tracks of parameters at 25 frames a second.
 
     tracks: (T, D) each, translation already divided by the track's nominal scale (`streaming.motion_statistics`).
-    sensitivity: (D, D) so that dp' sensitivity dp is the mean squared landmark displacement of a change dp of the parameters.
+    sensitivity: (D, D), see `landmark_sensitivity`.
     digest: (8 bytes) of the face model.
     """
     config = config or TrainingConfig()
@@ -179,26 +199,39 @@ def learn_statistics(
         mean=mean.astype(np.int32),
         mean_scale=_log16(np.abs(everything - mean).mean(axis=0)),
         taps=np.zeros((MAX_DISTANCE, size, 2), dtype=np.int16),
-        scale=_by_distance(lambda d: _log16(_mean_change(targets, d))),
+        scale=_by_distance([_log16(_mean_change(targets, d)) for d in _DISTANCES]),
         weights=np.zeros((MAX_DISTANCE, WEIGHTS), dtype=np.int16),
         cumulative=_cumulative(_laplace_tables()),
     )
-    for _ in range(config.rounds):
+    for turn in range(1, config.rounds + 1):
+        logger.info("round %d of %d, over a minute each", turn, config.rounds)
         recordings = {d: _record(statistics, targets, d, config) for d in _DISTANCES}
         taps = {d: _fit_taps(recording) for d, recording in recordings.items()}
         fits = {d: _fit_sizes(statistics, recording, d, units) for d, recording in recordings.items()}
         statistics = replace(
             statistics,
-            taps=_by_distance(lambda d, taps=taps: taps[d]),
-            scale=_by_distance(lambda d, fits=fits: fits[d][0]),
-            weights=_by_distance(lambda d, fits=fits: fits[d][1]),
-            cumulative=_cumulative(_counts([fit[2] for fit in fits.values()])),
+            taps=_by_distance([taps[d] for d in _DISTANCES]),
+            scale=_by_distance([fits[d].scale for d in _DISTANCES]),
+            weights=_by_distance([fits[d].weights for d in _DISTANCES]),
+            cumulative=_cumulative(_counts([fit.counts for fit in fits.values()])),
         )
     return statistics
 
 
+@dataclass(frozen=True, eq=False)
+class _SizeFit:
+    """The best expected sizes at one distance."""
+
+    scale: NDArray[np.int16]
+    "(D,)"
+    weights: NDArray[np.int16]
+    "(WEIGHTS,)"
+    counts: FloatArray
+    "(CLASSES, SYMBOLS) of the residuals under them."
+
+
 def _transform(tracks: Sequence[FloatArray], sensitivity: FloatArray) -> FloatArray:
-    """(D, D): the metric's square root, turned to the axes along which frames differ most from the one before the last."""
+    """(D, D) the metric's square root, turned to the axes along which frames two ticks apart differ most."""
     values, vectors = np.linalg.eigh(sensitivity)
     if values[0] <= 0:
         raise ValueError("sensitivity: a parameter moves no landmark")
@@ -224,7 +257,7 @@ def _record(
                 decoded.append(decoded_frame(prediction, residuals, tick, 0, 0, units))
                 continue
             older = decoded[max(0, reference - HISTORY) : reference][::-1]
-            prediction = predict(statistics, decoded[reference], older, distance, units, 25)
+            prediction = predict(statistics, decoded[reference], older, distance, units, TRAINED_FPS)
             residuals = choose_residuals(statistics, prediction, target, units, bit_price)
             decoded.append(decoded_frame(prediction, residuals, tick, distance, 0, units))
             if reference >= 2:
@@ -244,21 +277,17 @@ def _fit_taps(recording: _Recording) -> NDArray[np.int16]:
     gram = steps.transpose(0, 2, 1) @ steps
     ridge = np.eye(2) * (16.0 * steps.shape[1])
     taps = np.linalg.solve(gram + ridge, steps.transpose(0, 2, 1) @ targets)[..., 0]
-    return np.rint(np.clip(taps, -7.9, 7.9) * (1 << TAP_BITS)).astype(np.int16)
+    result: NDArray[np.int16] = np.rint(np.clip(taps, -7.9, 7.9) * (1 << TAP_BITS)).astype(np.int16)
+    return result
 
 
-def _fit_sizes(
-    statistics: MotionStatistics, recording: _Recording, distance: int, units: int
-) -> tuple[NDArray[np.int16], NDArray[np.int16], FloatArray]:
-    """(D,) scale, (WEIGHTS,) weights, and (CLASSES, SYMBOLS) counts of the residuals under them.
-
-    Adam on the code length, as a function of the expected size, by the slope between neighbouring tables.
-    """
+def _fit_sizes(statistics: MotionStatistics, recording: _Recording, distance: int, units: int) -> _SizeFit:
+    """Adam on the code length, as a function of the expected size, by the slope between neighbouring tables."""
     residuals = np.array(recording.residuals)
     contexts = np.array(recording.contexts, dtype=np.float64)
     levels = np.abs(residuals)
     costs = np.array(statistics.costs)
-    log_units = int(logarithm(np.int64(units)))
+    log_units = logarithm(units)
     scale = statistics.scale[distance - 1].astype(np.float64)
     weights = statistics.weights[distance - 1] / (1 << WEIGHT_BITS)
     parameters = np.concatenate([scale, weights])
@@ -288,7 +317,7 @@ def _fit_sizes(
     counts = np.zeros((CLASSES, SYMBOLS))
     np.add.at(counts, (table, symbol), 1)
     limits = 1 << WEIGHT_BITS
-    return (
+    return _SizeFit(
         np.rint(np.clip(parameters[: len(scale)], -400, 400)).astype(np.int16),
         np.rint(np.clip(parameters[len(scale) :], -4, 4) * limits).astype(np.int16),
         counts,
@@ -305,7 +334,7 @@ def _sizes(
     inner = np.zeros(levels.shape)
     if levels.shape[1] > 1:
         observed = 64 + 64 * np.cumsum(levels, axis=1)[:, :-1]
-        inner[:, 1:] = logarithm(observed) - logarithm(64 + np.cumsum(expected, axis=1)[:, :-1])
+        inner[:, 1:] = logarithms(observed) - logarithms(64 + np.cumsum(expected, axis=1)[:, :-1])
     return before + weights[-1] * inner, inner
 
 
@@ -313,7 +342,11 @@ def _symbols(table: IntArray, residuals: IntArray) -> tuple[IntArray, IntArray, 
     """The table, shift and symbol that `streaming.residual_coding` uses at each expected size."""
     shift = np.clip((table - CLASSES + 4) >> 2, 0, SHIFT_LIMIT)
     high = residuals >> shift
-    return np.clip(table - 4 * shift, 0, CLASSES - 1), shift, np.where(np.abs(high) <= LEVELS, high + LEVELS, SYMBOLS - 1)
+    return (
+        np.clip(table - 4 * shift, 0, CLASSES - 1),
+        shift,
+        np.where(np.abs(high) <= LEVELS, high + LEVELS, SYMBOLS - 1),
+    )
 
 
 def _code_length(costs: FloatArray, table: IntArray, residuals: IntArray) -> FloatArray:
@@ -339,7 +372,7 @@ def _laplace_tables() -> FloatArray:
 
 
 def _counts(counts: Sequence[FloatArray]) -> FloatArray:
-    """(CLASSES, SYMBOLS) probabilities: what was seen, both signs together, with the starting tables as 200 frames' worth."""
+    """(CLASSES, SYMBOLS) probabilities: what was seen, both signs together, and the starting tables as 200 symbols."""
     seen = np.sum(counts, axis=0)
     seen[:, :-1] = (seen[:, :-1] + seen[:, -2::-1]) / 2
     seen += 200 * _laplace_tables()
@@ -348,15 +381,15 @@ def _counts(counts: Sequence[FloatArray]) -> FloatArray:
 
 
 def _cumulative(probabilities: FloatArray) -> NDArray[np.uint16]:
-    """(CLASSES, SYMBOLS + 1) integers from 0 to TOTAL; each symbol keeps at least 1, what is left over goes to residual 0."""
+    """(CLASSES, SYMBOLS + 1) integers from 0 to TOTAL; each symbol keeps at least 1, the rest goes to residual 0."""
     frequencies = 1 + np.floor(probabilities * (TOTAL - SYMBOLS)).astype(np.int64)
     frequencies[:, LEVELS] += TOTAL - frequencies.sum(axis=1)
     return np.concatenate([np.zeros((CLASSES, 1)), np.cumsum(frequencies, axis=1)], axis=1).astype(np.uint16)
 
 
-def _by_distance(values_at: Callable[[int], ArrayLike]) -> NDArray[np.int16]:
+def _by_distance(values: Sequence[NDArray[np.int16]]) -> NDArray[np.int16]:
     """Values at _DISTANCES, interpolated to 1 ... MAX_DISTANCE."""
-    known = np.array([values_at(d) for d in _DISTANCES], dtype=np.float64)
+    known = np.array(values, dtype=np.float64)
     result = np.empty((MAX_DISTANCE, *known.shape[1:]))
     for distance in range(1, MAX_DISTANCE + 1):
         upper = int(np.searchsorted(_DISTANCES, distance))
@@ -364,7 +397,8 @@ def _by_distance(values_at: Callable[[int], ArrayLike]) -> NDArray[np.int16]:
         span = _DISTANCES[upper] - _DISTANCES[lower]
         share = (distance - _DISTANCES[lower]) / span if span else 0.0
         result[distance - 1] = (1 - share) * known[lower] + share * known[upper]
-    return np.rint(result).astype(np.int16)
+    rounded: NDArray[np.int16] = np.rint(result).astype(np.int16)
+    return rounded
 
 
 def _mean_change(targets: Sequence[IntArray], distance: int) -> FloatArray:
@@ -374,7 +408,8 @@ def _mean_change(targets: Sequence[IntArray], distance: int) -> FloatArray:
 
 
 def _log16(values: FloatArray) -> NDArray[np.int16]:
-    return np.rint(16 * np.log2(np.maximum(values, 1))).astype(np.int16)
+    result: NDArray[np.int16] = np.rint(16 * np.log2(np.maximum(values, 1))).astype(np.int16)
+    return result
 
 
 def main() -> None:
@@ -384,7 +419,7 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     model = FaceModel.load()
-    tracks = [parameters(states) for _, states in clip_tracks(arguments.data, model, "train") if states]
+    tracks = [parameters(track.states) for track in clip_tracks(arguments.data, model, "train")]
     logger.info("%d tracks, %d frames", len(tracks), sum(map(len, tracks)))
     statistics = learn_statistics(tracks, landmark_sensitivity(model), model_digest(model))
     statistics.save(arguments.output)

@@ -353,7 +353,9 @@ class PageServer:
         channel = web.WebSocketResponse(max_msg_size=DESCRIPTION_LIMIT, heartbeat=10.0, timeout=2.0)
         await channel.prepare(request)
         if len(self._viewers) >= self.config.max_viewers:
-            line = f"The call is open in as many windows as it may ({self.config.max_viewers}). Close one and reconnect."
+            line = (
+                f"The call is open in as many windows as it may ({self.config.max_viewers}). Close one and reconnect."
+            )
             await channel.send_json({"type": "full", "line": line})
             await channel.close()
             return channel

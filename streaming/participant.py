@@ -20,7 +20,7 @@ from engine.face.model import FaceModel
 from engine.face.motion_tracker import MotionTracker
 from engine.motion import FaceState
 from streaming.inputs import LiveInput
-from streaming.media import AUDIO_BLOCK, AUDIO_RATE_HZ, RGB, Samples
+from streaming.media import AUDIO_RATE_HZ, RGB, Samples
 from streaming.media_receiver import MediaReceiver
 from streaming.media_sender import MediaSender
 from streaming.motion_track import MotionTrackPlayer
@@ -28,6 +28,8 @@ from streaming.outputs import Output
 from streaming.statistics import Distribution
 
 JOIN_TIMEOUT_S = 5.0
+PLAY_BLOCK = 480
+"Samples of voice handed to the outputs at a time: longer ones would lengthen the playout delay."
 FRAMES_KEPT = 20_000
 "The newest frames that `Display.frames` remembers."
 
@@ -38,8 +40,8 @@ Hand: TypeAlias = Callable[..., None]
 class Capture:
     """Reads an input in two threads and hands its motion and voice to a sender.
 
-    Picture and sound keep the input's own times, moved to the sender's media clock. Frames without a face send nothing: the
-    other side holds the last motion.
+    Picture and sound keep the input's own times, moved to the sender's media clock. Frames without a face send nothing:
+    the other side holds the last motion.
     """
 
     def __init__(self, source: LiveInput | MotionTrackPlayer, sender: MediaSender) -> None:
@@ -219,9 +221,9 @@ class Display:
         loop = asyncio.get_running_loop()
         blocks = 0
         while True:
-            due = self._origin + blocks * AUDIO_BLOCK / AUDIO_RATE_HZ
+            due = self._origin + blocks * PLAY_BLOCK / AUDIO_RATE_HZ
             await asyncio.sleep(max(due - time.monotonic(), 0.0))
-            samples = self.receiver.read_audio(AUDIO_BLOCK, due)
+            samples = self.receiver.read_audio(PLAY_BLOCK, due)
             await loop.run_in_executor(None, self._play_block, samples, due - self._origin)
             blocks += 1
 

@@ -35,7 +35,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from aiortc import (
@@ -88,6 +88,8 @@ MOTION_LIMIT = 512
 "Bytes of a motion packet or an acknowledgement, at most; longer ones are not even looked at."
 STALE_BYTES = 600
 "Bytes of motion waiting to be sent above which newer motion is not added: it would only arrive late."
+PICTURE_BPS = 1_000_000
+"Rate at which the source picture is sent: 100 kB in 0.8 s, without filling the queues of a slow path."
 PING_EVERY = 1.0
 "Seconds between pings: they keep the clocks' difference known."
 
@@ -106,7 +108,7 @@ class IceConfig:
     "A TURN server, like turn:turn.example.org:3478?transport=udp, that relays when there is no direct way."
     turn_username: str | None = None
     "User name at the TURN server."
-    turn_password: str | None = None
+    turn_password: str | None = field(default=None, repr=False)
     "Password at the TURN server."
     addresses: tuple[str, ...] = ()
     "Local addresses to use instead of all but loopback; (LOOPBACK,) for a call within one machine."
@@ -325,16 +327,15 @@ class Peer:
             await asyncio.sleep(PING_EVERY)
 
     async def _send_picture(self, picture: bytes) -> None:
-        """Send the picture piece by piece, the next when the last has left: motion shares the queue."""
-        self._send(self._control, PictureAnnounce(len(picture), digest(picture)))
+        """Send the picture piece by piece, the next when the last has left: motion and voice share the path."""
+        self._send(self._picture, PictureAnnounce(len(picture), digest(picture)))
         for start in range(0, len(picture), PIECE_BYTES):
             while self._picture.bufferedAmount > 0:
                 if self._picture.readyState != "open":
                     return
                 await asyncio.sleep(0.002)
-            hold_congestion_window(self._sctp)
             self._picture.send(picture[start : start + PIECE_BYTES])
-            await asyncio.sleep(0)
+            await asyncio.sleep(PIECE_BYTES * 8 / PICTURE_BPS)
 
     # What the other side sends.
 
@@ -363,10 +364,8 @@ class Peer:
                 self._receiver.begin_motion(header)
             case VoiceClock(rtp_origin):
                 self._receiver.begin_voice(rtp_origin)
-            case PictureAnnounce(size, announced):
-                if self._assembly is not None:
-                    raise ProtocolError("a second source picture")
-                self._assembly = PictureAssembly(size, announced)
+            case PictureAnnounce():
+                raise ProtocolError("a picture announced on the wrong channel")
             case Ping(number):
                 self._send(self._clock, Pong(number, self._sender.clock.time()))
             case Pong(number, peer_time):
@@ -390,10 +389,17 @@ class Peer:
 
     def _picture_arrived(self, data: bytes | str) -> None:
         try:
-            if isinstance(data, str) or self._assembly is None:
-                raise PictureError("a piece of a picture that was not announced")
+            if self._assembly is None:
+                # The announcement comes first on this channel: between channels nothing keeps the order.
+                message = decode_message(data)
+                if not isinstance(message, PictureAnnounce):
+                    raise ProtocolError("expected the announcement of a picture")
+                self._assembly = PictureAssembly(message.size, message.digest)
+                return
+            if isinstance(data, str):
+                raise ProtocolError("a piece of a picture that is none")
             picture = self._assembly.add(data)
-        except PictureError as error:
+        except (ProtocolError, PictureError) as error:
             self._protocol_error(error)
             return
         if picture is not None:

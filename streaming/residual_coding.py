@@ -1,12 +1,11 @@
 """Residuals of one frame: choose them (sender), write them, read them.
 
-A residual is the difference from the prediction in whole steps. Its probability table follows from the expected size, which
-the residuals already coded in this frame correct. Above the largest table the low bits are sent as they are.
+A residual is the difference from the prediction in whole steps. Its probability table follows from the expected size,
+which the residuals already coded in this frame correct. Above the largest table the low bits are sent as they are.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
 
@@ -16,11 +15,11 @@ from streaming.motion_statistics import (
     CLASSES,
     COORDINATE_LIMIT,
     LEVELS,
-    LOG_THRESHOLDS,
     SYMBOLS,
     WEIGHT_BITS,
     IntArray,
     MotionStatistics,
+    logarithm,
 )
 from streaming.range_coder import CodecError, RangeDecoder, RangeEncoder
 
@@ -32,7 +31,7 @@ _LENGTH_LIMIT = 22
 
 
 class TableChoice:
-    """Which table codes the next coordinate, as (class, shift): the same walk over the coordinates for coding and decoding."""
+    """Which table codes the next coordinate, as (class, shift): the same walk for coding and for decoding."""
 
     def __init__(self, statistics: MotionStatistics, prediction: Prediction) -> None:
         self._size = prediction.size.tolist()
@@ -43,7 +42,7 @@ class TableChoice:
 
     def table(self, index: int) -> tuple[int, int]:
         """For coordinate `index`, after `coded` was called for all those before it."""
-        surprise = bisect_right(LOG_THRESHOLDS, self._observed) - bisect_right(LOG_THRESHOLDS, self._expected[index])
+        surprise = logarithm(self._observed) - logarithm(self._expected[index])
         size = self._size[index] + (self._inner_weight * surprise >> WEIGHT_BITS)
         table = (size >> 2) + CLASS_OF_ONE
         if table < CLASSES:
@@ -58,7 +57,7 @@ class TableChoice:
 def choose_residuals(
     statistics: MotionStatistics, prediction: Prediction, target: IntArray, step: int, bit_price: float
 ) -> list[int]:
-    """(D,) residuals that bring the prediction near `target`, (D,) units: error² + bit_price · step² · bits is kept small.
+    """(D,) residuals that bring the prediction near `target`, (D,) units: error² + bit_price · step² · bits is low.
 
     Each residual is the nearest one or the next one towards zero, so no coordinate is off by more than a step.
     """
@@ -107,9 +106,7 @@ def write_residuals(
         choice.coded(residual)
 
 
-def read_residuals(
-    decoder: RangeDecoder, statistics: MotionStatistics, prediction: Prediction, step: int
-) -> list[int]:
+def read_residuals(decoder: RangeDecoder, statistics: MotionStatistics, prediction: Prediction, step: int) -> list[int]:
     """(D,) residuals. Raises CodecError where they would lead out of the coordinates."""
     choice = TableChoice(statistics, prediction)
     residuals = []

@@ -29,10 +29,10 @@ class SessionConfig:
     """One call."""
 
     url: str
-    "http(s)://host:port of the signalling server."
+    "http(s)://host:port of the signalling server; across networks https, as the token crosses it."
     room: str
     "Name of the room, 1 to 64 characters."
-    token: str
+    token: str = field(repr=False)
     "Secret of the room, 8 to 128 characters; both sides must have the same."
     peer: PeerConfig = field(default_factory=PeerConfig)
     "How the connection is made."

@@ -33,8 +33,8 @@ class HeadCrop:
     def around(cls, landmarks: NDArray[np.floating], width: int, height: int) -> HeadCrop:
         """The crop for a face, or for one face over several frames of a `width` x `height` picture.
 
-        landmarks: (..., 478, 3) frame coordinates; NaN frames are ignored. The square is moved into the picture, and made as
-        small as the picture is where the face still fits. Raises ValueError where all is NaN.
+        landmarks: (..., 478, 3) frame coordinates; NaN frames are ignored. The square is moved into the picture, and
+        made as small as the picture is where the face still fits. Raises ValueError where all is NaN.
         """
         points = to_pixels(np.asarray(landmarks, np.float32)[..., :MESH_POINTS, :2], width, height).reshape(-1, 2)
         points = points[np.isfinite(points).all(1)]
@@ -46,8 +46,8 @@ class HeadCrop:
         y0, y1 = y0 - ROOM_ABOVE * face_height, y1 + ROOM_BELOW * face_height
         wanted = MARGIN * max(x1 - x0, y1 - y0)
         side = int(np.ceil(max(min(wanted, width, height), face_width, face_height)))
-        left = int(round((x0 + x1 - side) / 2))
-        top = int(round((y0 + y1 - side) / 2))
+        left = round(float(x0 + x1 - side) / 2)
+        top = round(float(y0 + y1 - side) / 2)
         return cls(_moved_inside(left, side, width), _moved_inside(top, side, height), side)
 
     @classmethod
@@ -68,7 +68,7 @@ class HeadCrop:
             raise ValueError(f"the crop {self} lies outside the {width}x{height} picture")
         borders = max(-self.top, 0), max(bottom - height, 0), max(-self.left, 0), max(right - width, 0)
         if any(borders):
-            inside = cv2.copyMakeBorder(inside, *borders, cv2.BORDER_REPLICATE)
+            inside = np.asarray(cv2.copyMakeBorder(inside, *borders, cv2.BORDER_REPLICATE), np.uint8)
         return _resize(inside, size)
 
     def landmarks_in(self, landmarks: Array, width: int, height: int) -> Array:

@@ -1,9 +1,9 @@
 """From landmarks to motion: fit the face model under scaled orthographic projection.
 
 One frame is a Gauss-Newton problem in 7 pose unknowns (rotation, translation, log scale, depth of the origin) and the
-expression coefficients. The residual is weighted by the model's metric; MediaPipe's z counts little, because it is guessed
-from a single view; the expression is regularised by its learned deviations. The blocks of the normal equations that do not
-change from frame to frame are kept per model, which leaves about a millisecond of numpy a frame.
+expression coefficients. The residual is weighted by the model's metric; MediaPipe's z counts little, because it is
+guessed from a single view; the expression is regularised by its learned deviations. The blocks of the normal equations
+that do not change from frame to frame are kept per model, which leaves one to two milliseconds of numpy a frame.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class FitConfig:
     depth_weight: float = 0.1
     "Weight of MediaPipe's z against x and y."
     noise: float = 0.005
-    "Deviation of a landmark from the model that is to be expected, head units; against the learned expression deviations."
+    "Deviation of a landmark from the model that is to be expected, head units, against the learned deviations."
     effective_points: float = 60.0
     "How many independent points the 478 are worth: neighbours err together."
     iterations: int = 10
@@ -109,7 +109,7 @@ def check_landmarks(landmarks: NDArray[np.floating]) -> Doubles:
 
 
 def align(shape: NDArray[np.floating], points: NDArray[np.floating], weights: Doubles) -> Pose:
-    """The similarity that takes (N, 3) `shape` closest to `points`, least squares under (N,) weights (Umeyama, 1991)."""
+    """The similarity that takes (N, 3) `shape` closest to `points`, least squares with (N,) weights (Umeyama, 1991)."""
     weights = weights / weights.sum()
     centre, target_centre = weights @ shape, weights @ points
     source, target = shape - centre, points - target_centre
@@ -194,7 +194,7 @@ def fitted_shape(neutral: NDArray[np.floating], model: FaceModel, pose: Pose, ex
 
 
 def lid_gaps(points: NDArray[np.floating]) -> Doubles:
-    """(..., 2) mean distance of the lids of the right and the left eye in units of the eye's width; (..., 478, 2 or 3)."""
+    """(..., 2) mean distance of the lids, right and left eye, in eye widths; points (..., 478, 2 or 3)."""
     points = np.asarray(points, np.float64)
     eyes = (
         (RIGHT_UPPER_LID, RIGHT_LOWER_LID, RIGHT_EYE_OUTER, RIGHT_EYE_INNER),
@@ -209,7 +209,7 @@ def lid_gaps(points: NDArray[np.floating]) -> Doubles:
 
 
 def fit_gaze(person: Person, pose: Pose, expression: Doubles, points: Doubles, previous: Doubles | None) -> Doubles:
-    """(2,) gaze that both irises agree on; an eye counts as far as its lids are open, and with both closed `previous` stays."""
+    """(2,) gaze that both irises agree on; an eye counts as far as it is open, with both closed `previous` stays."""
     predicted = pose.project(fitted_shape(person.neutral, person.model, pose, expression))
     openness = np.clip((lid_gaps(points[:, :2]) / lid_gaps(person.neutral) - 0.3) / 0.3, 0.0, 1.0)
     # An eye that is turned away shows little of its iris: weigh by its apparent width.
@@ -286,8 +286,8 @@ class PersonConfig:
 class NeutralEstimator:
     """Estimates a person's neutral face from a weighted mean of fitted faces.
 
-    With Gaussian identity and expression coefficients, the expression of every frame can be integrated out beforehand, and all
-    that the frames say about the identity is in their mean face. Frames near neutral count more.
+    With Gaussian identity and expression coefficients, the expression of every frame can be integrated out beforehand,
+    and all that the frames say about the identity is in their mean face. Frames near neutral count more.
     """
 
     def __init__(self, model: FaceModel, config: PersonConfig = PersonConfig()) -> None:
@@ -320,7 +320,7 @@ class NeutralEstimator:
         return self._weight
 
     def add(self, face: Doubles, expression: Doubles, weight: float = 1.0) -> None:
-        """face: (478, 3) a fitted frame in head coordinates, irises looking straight; expression: (E,) of that frame."""
+        """face: (478, 3) from `observed_face`; expression: (E,) of that frame."""
         strength = expression / self._model.expression_deviation
         weight *= float(np.exp(-0.5 * np.square(strength).mean())) + 0.02
         self._sum += weight * face.ravel()
@@ -342,7 +342,12 @@ class NeutralEstimator:
 
 
 def observed_face(
-    neutral: NDArray[np.floating], model: FaceModel, pose: Pose, expression: Doubles, points: Doubles, depth_trust: float = 0.1
+    neutral: NDArray[np.floating],
+    model: FaceModel,
+    pose: Pose,
+    expression: Doubles,
+    points: Doubles,
+    depth_trust: float = 0.1,
 ) -> Doubles:
     """(478, 3) the frame's points as a face seen from the front, in head coordinates, irises looking straight.
 
@@ -405,8 +410,8 @@ def fit_source(
 ) -> tuple[Person, FaceState]:
     """The person and the state of a source picture: `person.landmarks(state)` are the landmarks again, x and y exactly.
 
-    What the bases leave unexplained is carried by the person's neutral face and so moves with the head. Depth is the fitted
-    face's (MediaPipe's z of a single view is the weaker guess).
+    What the bases leave unexplained is carried by the person's neutral face and so moves with the head. Depth is the
+    fitted face's (MediaPipe's z of a single view is the weaker guess). Raises FitError as `fit_state` does.
     """
     points = check_landmarks(landmarks)
     guess = fit_person(model, [points], config)
@@ -434,7 +439,7 @@ class FitterConfig:
 
 
 class FaceFitter:
-    """Fits frame after frame of one person, and learns the person's neutral face meanwhile, starting with the first frame."""
+    """Fits frame after frame of one person, and learns that person's neutral face meanwhile."""
 
     def __init__(
         self,
@@ -479,7 +484,8 @@ class FaceFitter:
         """The motion of the next frame. landmarks: (478, 3) frame coordinates. Raises FitError (see `fit_state`)."""
         points = check_landmarks(landmarks)
         if self._empty:
-            # One frame already tells the face's proportions; without it the first frames would be expressions of the mean face.
+            # One frame already tells the proportions; without it the first frames would be expressions of the mean
+            # face.
             self._person = fit_person(self.model, [points], self._config)
             self._neutral = self._person.neutral.astype(np.float64)
             self._empty = False
@@ -495,7 +501,7 @@ class FaceFitter:
         expression = state.expression.astype(np.float64)
         pose = pose_of(state)
         face = observed_face(self._neutral, self.model, pose, expression, points, depth_trust=0.0)
-        # A frame counts by the time that it stands for: 25 neutral frames in a second are worth about 3 independent ones.
+        # A frame counts by the time that it stands for: a second of neutral frames is worth about 3 independent ones.
         self._estimator.add(face, expression, weight=state.confidence * 3.0 * passed)
         share = 1.0 - np.exp(-passed / self._fitter_config.blend_seconds)
         target = self._estimator.neutral()

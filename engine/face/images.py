@@ -24,13 +24,15 @@ class ImageError(ValueError):
 def load_image(path: str | Path) -> NDArray[np.uint8]:
     """The picture in a JPEG, PNG, WebP or BMP file as RGB (H, W, 3), turned upright as its EXIF orientation says.
 
-    Raises ImageError for what is not such a picture, damaged, below 64 pixels on a side, or above 64 million pixels (told from
-    the header, without decoding), and OSError where the file cannot be read.
+    Raises ImageError for what is not such a picture, damaged, below 64 pixels on a side, or above 64 million pixels
+    (told from the header, without decoding), and OSError where the file cannot be read.
     """
     path = Path(path)
     size = path.stat().st_size
     if size > BYTES_AT_MOST:
-        raise ImageError(f"{path.name}: {size / 1e6:.0f} MB, at most {BYTES_AT_MOST / 1e6:.0f} are read; save it smaller")
+        raise ImageError(
+            f"{path.name}: {size / 1e6:.0f} MB, at most {BYTES_AT_MOST / 1e6:.0f} are read; save it smaller"
+        )
     return decode_image(path.read_bytes(), path.name)
 
 
@@ -38,10 +40,12 @@ def decode_image(data: bytes, name: str = "image") -> NDArray[np.uint8]:
     """The same for a file's bytes; `name` is what messages call it."""
     width, height = _size_in_header(data, name)
     if min(width, height) < SIDE_AT_LEAST:
-        raise ImageError(f"{name}: {width}x{height} pixels; at least {SIDE_AT_LEAST} on each side are needed to find a face")
+        raise ImageError(
+            f"{name}: {width}x{height} pixels; at least {SIDE_AT_LEAST} on each side are needed to find a face"
+        )
     if width * height > PIXELS_AT_MOST:
         raise ImageError(
-            f"{name}: {width}x{height} pixels are more than the {PIXELS_AT_MOST // 1_000_000} million that are accepted; "
+            f"{name}: {width}x{height} pixels, more than the {PIXELS_AT_MOST // 1_000_000} million accepted; "
             "make it smaller or crop it around the head"
         )
     with quiet_native_log():  # libjpeg and libpng report damage on the terminal

@@ -1,13 +1,13 @@
 """Face landmarks by MediaPipe (0.10.14: its wheel carries its models), in still pictures and along a video.
 
-Both ways end in a `FaceObservation`. MediaPipe's mesh has its own short-range detector, which misses faces below about a fifth
-of the picture; the full-range detector finds those, on overlapping tiles in still pictures if need be, and the mesh then
-runs on a window around the face. Confidence, 0 to 1, is the product of four factors that each say how a view can be poor:
+Both ways end in a `FaceObservation`. MediaPipe's mesh has its own short-range detector, which misses faces below about
+a fifth of the picture; the full-range detector finds those, if need be on overlapping tiles, and the mesh then runs on
+a window around the face. Confidence, 0 to 1, is the product of four factors that each say how a view can be poor:
 
 - the detector's score for the face (in a video refreshed once a second; 0.5 while the detector does not see the face),
 - size: 1 from 40 pixels between the outer eye corners, falling to 0 at 8,
 - the share of landmarks inside the picture, 1 for all, 0 for half,
-- how far the landmarks are from those of any head: 1 up to a weighted RMS of 8 % of the eye corners' distance, 0 from 20 %.
+- how far the rigid landmarks are from the mean head's: 1 up to an RMS of 8 % of the eye corners' distance, 0 from 20 %.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class FaceDetector:
         return _comparable(self._raw(image_rgb))
 
     def detect_small(self, image_rgb: Image, parts_at_most: int = 4) -> list[Detection]:
-        """The same, and where the picture seems to have none, on overlapping tiles of a half and a quarter of its sides."""
+        """The same, and where none is found, on overlapping tiles of a half and then a quarter of the sides."""
         found = self.detect(image_rgb)
         height, width = image_rgb.shape[:2]
         for parts in (2, 4):
@@ -141,7 +141,7 @@ class FaceDetector:
         small = image_rgb
         if factor < 1:
             size = max(round(width * factor), 1), max(round(height * factor), 1)
-            small = cv2.resize(image_rgb, size, interpolation=cv2.INTER_AREA)
+            small = np.asarray(cv2.resize(image_rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
         found = []
         for detector in (self._full,) if full_range_only or self._short is None else (self._full, self._short):
             for one in detector.process(small).detections or ():
@@ -289,7 +289,7 @@ class LandmarkTracker:
         self._score = max(scores, default=SCORE_AT_LEAST)
 
     def _follow(self, box: Detection, width: int, height: int) -> None:
-        """Move the window when the face comes near its edge or has another size; seldom, as the mesh then starts anew."""
+        """Move the window when the face nears its edge or changes size; seldom, as the mesh then starts anew."""
         assert self._window is not None
         left, top, window_width, window_height = self._window
         margin = 0.25 * box.width

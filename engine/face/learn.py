@@ -4,11 +4,11 @@ Only the training identities are read, every person counts the same, and every s
 
 1. Align all frames with each other by their rigid parts; points count as they stay put within a person.
 2. Per person, take the relaxed face: the median of the frames with the mouth closed and the eyes open.
-3. Regress what is left on the direction of view (turning); principal components of the rest (expression, no rigid motion in
-   it) and of the relaxed faces (identity).
-4. Fit that model to the 2-D landmarks of every frame, which gives poses and depths that agree over views (a single view's z
-   is a guess), take the relaxed faces again (of people who were never seen relaxed, and of portraits, they are inferred with
-   the expression integrated out), and repeat from 3.
+3. Regress what is left on the direction of view (turning); principal components of the rest (expression, no rigid
+   motion in it) and of the relaxed faces (identity).
+4. Fit that model to the 2-D landmarks of every frame, which gives poses and depths that agree over views (a single
+   view's z is a guess), take the relaxed faces again (of people who were never seen relaxed, and of portraits, they are
+   inferred with the expression integrated out), and repeat from 3.
 """
 
 from __future__ import annotations
@@ -22,7 +22,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.face.fit import NeutralEstimator, Pose, align, fit_pose_and_expression, fitted_shape, lid_gaps, observed_face
+from engine.face.fit import (
+    NeutralEstimator,
+    Pose,
+    align,
+    fit_pose_and_expression,
+    fitted_shape,
+    lid_gaps,
+    observed_face,
+)
 from engine.face.model import DEFAULT_PATH, TURNING_FEATURES, FaceModel, eye_widths, turning_features
 from engine.face.regions import (
     FACE_OVAL,
@@ -144,7 +152,10 @@ def align_batch(points: Doubles, target: Doubles, weights: Doubles) -> tuple[Dou
 
 
 def mirror_permutation(mean: Doubles) -> NDArray[np.int64]:
-    """(478,) index of the point on the other side of the face: the nearest one to its mirror image in (478, 3) `mean`."""
+    """(478,) index of the point on the other side of the face: the nearest to its mirror image in (478, 3) `mean`.
+
+    Raises ValueError where that pairs no halves.
+    """
     mirrored = mean * (-1.0, 1.0, 1.0)
     permutation = np.full(POINTS, -1)
     for members in (np.arange(MESH_POINTS), np.arange(MESH_POINTS, POINTS)):
@@ -195,7 +206,7 @@ def mouth_gaps(faces: NDArray[np.floating]) -> Doubles:
 
 
 def expression_measures(faces: Doubles) -> Doubles:
-    """(T, 6) gap and width of the mouth, lid gaps right and left, heights of the brows; (T, 478, 3) faces. Tenths of units."""
+    """(T, 6) gap and width of the mouth, lid gaps and brow heights, right and left, times 10; faces (T, 478, 3)."""
     lids = lid_gaps(faces[..., :2])
     brows = [
         faces[:, list(eye), 1].mean(1) - faces[:, list(brow), 1].mean(1)
@@ -211,7 +222,9 @@ def relaxed_face(faces: Doubles) -> tuple[Doubles, float]:
     widths = np.linalg.norm(faces[:, 61] - faces[:, 291], axis=1)
     # A little below the widest open: the usual look, not the raised brow. A smile shows in the width of the mouth.
     usual = np.quantile(lids, 0.6)
-    penalty = (gaps / 0.02) ** 2 + ((lids - usual) / 0.03) ** 2 + (np.maximum(widths - np.median(widths), 0) / 0.04) ** 2
+    penalty = (
+        (gaps / 0.02) ** 2 + ((lids - usual) / 0.03) ** 2 + (np.maximum(widths - np.median(widths), 0) / 0.04) ** 2
+    )
     chosen = np.argsort(penalty)[: max(1, len(faces) // 8)]
     quality = float(np.exp(-0.5 * (np.median(gaps[chosen]) / 0.03) ** 2))
     return np.median(faces[chosen], axis=0), quality
@@ -238,7 +251,7 @@ def without_rigid_motion(differences: Doubles, face: Doubles, rigidity: Doubles)
 
 
 def carry_irises(differences: Doubles) -> Doubles:
-    """The (T, 478, 3) differences with the irises going with the middle of their eye corners: looking is gaze, not expression."""
+    """The (T, 478, 3) differences with the irises going with their eye corners: looking is gaze, not expression."""
     differences = differences.copy()
     for iris, outer, inner in (
         (RIGHT_IRIS, RIGHT_EYE_OUTER, RIGHT_EYE_INNER),
@@ -248,10 +261,11 @@ def carry_irises(differences: Doubles) -> Doubles:
     return differences
 
 
-def principal_directions(
-    differences: Doubles, weights: Doubles, metric: Doubles, size: int
-) -> tuple[Doubles, Doubles]:
-    """(size, 478, 3) directions, orthonormal under `metric`, and (size,) deviations of (T, 478, 3) differences weighted (T,)."""
+def principal_directions(differences: Doubles, weights: Doubles, metric: Doubles, size: int) -> tuple[Doubles, Doubles]:
+    """Principal components of (T, 478, 3) differences weighted (T,).
+
+    Returns (size, 478, 3) directions, orthonormal under `metric`, and (size,) deviations.
+    """
     root = np.sqrt(np.maximum(metric, 1e-12 * metric.max())).ravel()
     rows = differences.reshape(len(differences), -1) * root
     rows *= np.sqrt(weights / weights.sum())[:, None]
@@ -274,8 +288,8 @@ def regress_within(
 ) -> Doubles:
     """(K, 478, 3) slopes of (T, 478, 3) differences over (T, K) features, told from the changes within each group.
 
-    Within, because a person who always looks aside would else teach the person's own shape. `ridge` is the variance of a
-    feature below which the slopes are not believed.
+    Within, because a person who always looks aside would else teach the person's own shape. `ridge` is the variance of
+    a feature below which the slopes are not believed.
     """
     shares = weights / weights.sum()
     rows = differences.reshape(len(differences), -1)
@@ -288,7 +302,7 @@ def regress_within(
         weighted = centred * share[:, None]
         squares += weighted.T @ centred
         products += weighted.T @ rows[members]
-    return np.linalg.solve(squares, products).reshape(-1, POINTS, 3)
+    return np.asarray(np.linalg.solve(squares, products).reshape(-1, POINTS, 3), np.float64)
 
 
 class Learner:
@@ -371,17 +385,15 @@ class Learner:
         seen_from = np.concatenate((seen_from, seen_from * (-1.0, 1.0, 1.0, 1.0, -1.0)))
         frame_weights = np.tile(np.concatenate(weights), 2)
         people_of_frames = np.repeat(np.arange(2 * len(features)), [len(one) for one in features] * 2)
-        # What the mouth, the lids and the brows do is told beside: people open the mouth as they raise the head, and that is
-        # expression.
+        # What the mouth, the lids and the brows do is told beside: people open the mouth as they raise the head, and
+        # that is expression.
         told = np.concatenate([expression_measures(faces) for faces in seen_faces])
         told = np.concatenate((told, told[:, [0, 1, 3, 2, 5, 4]]))
         correction = regress_within(moved, np.concatenate((seen_from, told), 1), frame_weights, people_of_frames)
         correction = correction[:TURNING_FEATURES]
         self.turning += correction
         moved -= np.tensordot(seen_from, correction, 1)
-        expression, expression_deviation = principal_directions(
-            moved, frame_weights, self.metric, LEARNED_EXPRESSIONS
-        )
+        expression, expression_deviation = principal_directions(moved, frame_weights, self.metric, LEARNED_EXPRESSIONS)
         people = without_rigid_motion(neutrals - mean, mean, self.rigidity)
         shares = np.maximum(qualities, 0.1)
         identity_metric = np.maximum(self.metric, 0.25 * np.median(self.metric, axis=0))
@@ -427,8 +439,8 @@ class Learner:
                 estimator.add(faces[i], expression)
             sample.faces = faces
             sample.turning = np.array([turning_features(fit[0].rotation) for fit in sample.fits if fit is not None])
-            # A relaxed face that was seen beats one that was inferred. (Inferring all would also let the neutral face drift
-            # to the average one, which talks.)
+            # A relaxed face that was seen beats one that was inferred. (Inferring all would also let the neutral face
+            # drift to the average one, which talks.)
             relaxed, sample.quality = relaxed_face(faces)
             if len(faces) == 1:
                 sample.quality = 0.0
@@ -466,7 +478,10 @@ def main() -> None:
     model.save(arguments.output)
     _log_neutral(model)
     logger.info(
-        "wrote %s: %d expression and %d identity directions", arguments.output, len(model.expression), len(model.identity)
+        "wrote %s: %d expression and %d identity directions",
+        arguments.output,
+        len(model.expression),
+        len(model.identity),
     )
 
 

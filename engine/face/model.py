@@ -1,11 +1,12 @@
 """The linear 3-D face model over the 478 MediaPipe points, and a person: the model with its own neutral face.
 
-Head coordinates: x to the right, y down and z away from the camera for a head that looks straight into it, origin in the
-middle of the mesh, unit = the distance between the outer eye corners of the mean face.
-A face is `neutral + expression · expression basis + gaze · gaze basis + turning features · turning basis`. Neutral means
-relaxed, mouth closed, eyes open, looking straight ahead. The turning basis is what landmarks do when a head turns that a
-rigid head under scaled orthographic projection would not: perspective, the outline that slides over the cheek, the detector's
-bias. It follows from the rotation, so that it neither takes up expression coefficients nor is mistaken for expression.
+Head coordinates: x to the right, y down and z away from the camera for a head that looks straight into it, origin in
+the middle of the mesh, unit = the distance between the outer eye corners of the mean face.
+A face is `neutral + expression · expression basis + gaze · gaze basis + turning features · turning basis`. Neutral
+means relaxed, mouth closed, eyes open, looking straight ahead. The turning basis is what landmarks do when a head turns
+that a rigid head under scaled orthographic projection would not: perspective, the outline that slides over the cheek,
+the detector's bias. It follows from the rotation, so that it neither takes up expression coefficients nor is mistaken
+for expression.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class FaceModel:
     turning: Array
     "(5, 478, 3) for each of `turning_features`."
     metric: Array
-    "(478, 3) non-negative weight of each coordinate, sum over x and y 1: a coefficient's unit is a weighted RMS distance."
+    "(478, 3) weight of each coordinate, x and y sum to 1: the unit of a coefficient is a weighted RMS distance."
     rigidity: Array
     "(478,) how much each point says about the pose of the skull, sum 1."
 
@@ -97,7 +98,9 @@ class FaceModel:
         except OSError:
             raise
         except Exception as error:  # what numpy and zipfile raise for a damaged file differs by the damage
-            raise FaceModelError(f"{path}: not a face model ({error}); make one: python -m engine.face.learn") from error
+            raise FaceModelError(
+                f"{path}: not a face model ({error}); make one: python -m engine.face.learn"
+            ) from error
         version = int(arrays.pop("version", np.array(0)))
         if version != FORMAT_VERSION:
             raise FaceModelError(
@@ -207,7 +210,7 @@ class Person:
 def eye_widths(points: NDArray[np.floating]) -> NDArray[np.float64]:
     """(2,) distances of the corners of the right and the left eye of (478, 2 or 3) points."""
     corners = points[[RIGHT_EYE_OUTER, LEFT_EYE_OUTER]] - points[[RIGHT_EYE_INNER, LEFT_EYE_INNER]]
-    return np.linalg.norm(corners.astype(np.float64), axis=-1)
+    return np.asarray(np.linalg.norm(corners.astype(np.float64), axis=-1), np.float64)
 
 
 def turning_features(rotation: NDArray[np.float64]) -> NDArray[np.float64]:

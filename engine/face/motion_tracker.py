@@ -22,10 +22,15 @@ class MotionTracker:
         model: FaceModel,
         smoothing: SmootherConfig | None = SmootherConfig(),  # noqa: B008 (frozen)
         tracking: TrackerConfig = TrackerConfig(),  # noqa: B008 (frozen)
+        person: Person | None = None,
     ) -> None:
-        """smoothing: None leaves the motion as fitted."""
+        """smoothing: None leaves the motion as fitted.
+
+        person: who is in front of the camera, where that is known, as when the driver's own picture is driven:
+        expressions then count from that picture's neutral face, and both ends mean the same by them.
+        """
         self._landmarks = LandmarkTracker(tracking)
-        self._fitter = FaceFitter(model)
+        self._fitter = FaceFitter(model, person=person)
         self._smoother = FaceStateSmoother(model, smoothing) if smoothing is not None else None
         self._observation: FaceObservation | None = None
 

@@ -1,4 +1,4 @@
-"""Keeps native libraries from writing to the terminal: MediaPipe, TensorFlow Lite and libjpeg know no Python logging."""
+"""Keeps native libraries off the terminal: MediaPipe, TensorFlow Lite and libjpeg know no Python logging."""
 
 from __future__ import annotations
 

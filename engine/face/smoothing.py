@@ -1,14 +1,15 @@
 """Steadies the motion without delaying it: One-Euro filters on every field of a `FaceState`.
 
-A One-Euro filter (Casiez, Roussel and Vogel, CHI 2012) is a low-pass whose cut-off rises with the speed of the signal: a
-resting face stands still, a moving one is followed at once. Here a group of numbers shares one cut-off, taken from the
-fastest of them in units of their noise, so that a blink or an opening mouth takes the whole expression along and is not
-rounded off.
+A One-Euro filter (Casiez, Roussel and Vogel, CHI 2012) is a low-pass whose cut-off rises with the speed of the signal:
+a resting face stands still, a moving one is followed. Two things are different here. A group of numbers shares one
+cut-off, taken from the speed of the whole group in units of its noise, so that an opening mouth takes the whole
+expression along. And the result never stays further behind than `reach` units of noise: a blink lasts three to five
+frames and is over before a cut-off that waits for a speed estimate has risen, but it is far larger than the noise.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,61 +24,65 @@ Doubles = NDArray[np.float64]
 class OneEuroConfig:
     """One group of numbers."""
 
-    rest_hz: float
+    noise: float
+    "Deviation of one number from frame to frame while the face rests, in the numbers' own unit."
+    rest_hz: float = 2.0
     "Cut-off for a signal that rests."
-    speed_hz: float
-    "Rise of the cut-off for each unit of speed, a unit being the noise per frame of 40 ms."
-    dead_speed: float = 1.0
-    "Speed, in the same unit, that noise alone reaches: it does not raise the cut-off."
-    derivative_hz: float = 12.0
-    "Cut-off of the low-pass on the speed: high, or the filter notices the start of a movement late."
+    speed_hz: float = 2.0
+    "Rise of the cut-off for each unit of speed: RMS over the group, in noises per frame of 40 ms."
+    dead_speed: float = 1.5
+    "Speed that noise alone reaches: it does not raise the cut-off."
+    derivative_hz: float = 5.0
+    "Cut-off of the low-pass on the speed."
+    reach: float = 3.0
+    "Noises by which the result may differ from what comes in."
+
+    def __post_init__(self) -> None:
+        if min(self.noise, self.rest_hz, self.derivative_hz) <= 0 or min(self.speed_hz, self.reach) < 0:
+            raise ValueError(f"expected positive numbers: {self}")
 
 
 @dataclass(frozen=True)
 class SmootherConfig:
-    """Noise levels of MediaPipe's landmarks after the fit, and how each field is filtered."""
+    """The noise of each field, measured on faces that rest, with MediaPipe's landmarks and our fit."""
 
-    rotation: OneEuroConfig = field(default_factory=lambda: OneEuroConfig(2.5, 3.0))
-    rotation_noise: float = 0.004
+    rotation: OneEuroConfig = OneEuroConfig(noise=0.004)
     "Radians."
-    place: OneEuroConfig = field(default_factory=lambda: OneEuroConfig(2.5, 3.0))
-    place_noise: float = 0.004
-    "Of translation and scale in units of the head's scale."
-    expression: OneEuroConfig = field(default_factory=lambda: OneEuroConfig(5.0, 4.0))
-    expression_noise: float = 0.0006
-    "Head units, weighted RMS: the coefficients' own unit."
-    gaze: OneEuroConfig = field(default_factory=lambda: OneEuroConfig(3.0, 3.0))
-    gaze_noise: float = 0.01
+    place: OneEuroConfig = OneEuroConfig(noise=0.003)
+    "Translation in units of the head's scale, and the logarithm of the scale."
+    expression: OneEuroConfig = OneEuroConfig(noise=0.0007, speed_hz=4.0, reach=1.0)
+    "The coefficients' own unit. Followed more closely than the pose: lips that come late are seen before a tremble is."
+    gaze: OneEuroConfig = OneEuroConfig(noise=0.006)
     "Eye widths."
     gap_seconds: float = 0.5
     "After a longer gap the filter starts anew."
 
 
 class OneEuroFilter:
-    """One group of numbers, already in units of their noise."""
+    """One group of numbers."""
 
     def __init__(self, config: OneEuroConfig) -> None:
         self._config = config
-        self._value: Doubles | None = None
-        self._speed = np.zeros(0)
-        self._raw = np.zeros(0)
+        self.reset()
 
     def reset(self) -> None:
         """Forget the past."""
-        self._value = None
+        self._value: Doubles | None = None
 
     def step(self, value: Doubles, seconds: float) -> Doubles:
         """The filtered value, `seconds` after the one before."""
-        if self._value is None or self._value.shape != value.shape:
+        if self._value is None:
             self._value, self._raw, self._speed = value.copy(), value.copy(), np.zeros_like(value)
-            return self._value.copy()
+            return value.copy()
         config = self._config
-        speed = (value - self._raw) * (0.04 / seconds)
-        self._speed += _share(config.derivative_hz, seconds) * (speed - self._speed)
-        fastest = max(float(np.abs(self._speed).max()) - config.dead_speed, 0.0)
-        cutoff = config.rest_hz + config.speed_hz * fastest
-        self._value = self._value + _share(cutoff, seconds) * (value - self._value)
+        speed = (value - self._raw) * (0.04 / seconds / config.noise)
         self._raw = value.copy()
+        self._speed += _share(config.derivative_hz, seconds) * (speed - self._speed)
+        moving = max(float(np.sqrt(np.square(self._speed).mean())) - config.dead_speed, 0.0)
+        share = _share(config.rest_hz + config.speed_hz * moving, seconds)
+        behind = (1.0 - share) * (value - self._value)
+        limit = config.reach * config.noise
+        self._value = value - np.clip(behind, -limit, limit)
         return self._value.copy()
 
 
@@ -122,16 +127,16 @@ class FaceStateSmoother:
         self._time = state.time
         # Rotation vectors wrap around; relative to the first pose they stay small for any head.
         relative = rotation_vector(self._base.T @ rotation_matrix(state.rotation))
-        relative = self._rotation.step(relative / config.rotation_noise, seconds) * config.rotation_noise
-        place = np.array((*state.translation / self._unit, np.log(state.scale)))
-        place = self._place.step(place / config.place_noise, seconds) * config.place_noise
-        expression = self._expression.step(state.expression / config.expression_noise, seconds)
-        gaze = self._gaze.step(state.gaze / config.gaze_noise, seconds) * config.gaze_noise
+        relative = self._rotation.step(relative, seconds)
+        place = np.array((*state.translation / self._unit, np.log(state.scale)), np.float64)
+        place = self._place.step(place, seconds)
+        expression = self._expression.step(state.expression.astype(np.float64), seconds)
+        gaze = self._gaze.step(state.gaze.astype(np.float64), seconds)
         return FaceState(
-            rotation=rotation_vector(self._base @ rotation_matrix(relative.astype(np.float32))).astype(np.float32),
+            rotation=rotation_vector(self._base @ rotation_matrix(relative)).astype(np.float32),
             translation=(place[:2] * self._unit).astype(np.float32),
             scale=float(np.exp(place[2])),
-            expression=(expression * config.expression_noise).astype(np.float32),
+            expression=expression.astype(np.float32),
             gaze=gaze.astype(np.float32),
             time=state.time,
             confidence=state.confidence,

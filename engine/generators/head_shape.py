@@ -16,11 +16,11 @@ from engine.generators.mesh_topology import OUTLINE, RINGS, VERTICES
 
 Array = NDArray[np.float32]
 
-# Bone without much flesh: hairline, temples, cheek bones in front of the ears, bridge of the nose, eye corners.
+# Bone that expressions hardly move: in front of the ears, temples, cheek bones, bridge of the nose, eye corners. The forehead
+# is not among it: brows pull it up and down.
 SKULL = (
-    10, 109, 67, 103, 54, 21, 162, 127, 234, 338, 297, 332, 284, 251, 389, 356, 454,
-    151, 9, 8, 168, 6, 197, 195, 5, 33, 133, 362, 263, 34, 264, 227, 447, 143, 372, 116, 345,
-    108, 337, 69, 299, 104, 333, 68, 298, 71, 301, 139, 368,
+    127, 234, 93, 162, 21, 227, 34, 139, 143, 116, 356, 454, 323, 389, 251, 447, 264, 368, 372, 345,
+    168, 6, 197, 195, 5, 33, 133, 362, 263,
 )  # fmt: skip
 RIGHT_EAR, LEFT_EAR = 234, 454
 HAIRLINE, CHIN = 10, 152
@@ -34,7 +34,7 @@ class HeadShapeConfig:
     "Distance of each ring from the middle of the face; 1 is the face's outline."
     depth_share: tuple[float, ...] = (0.15, 0.4, 0.7, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
     "How far each ring has come from the depth of the face's outline to that of the skull's middle."
-    back: float = 0.15
+    back: float = 0.22
     "How far the middle of the skull is behind the ears."
     silhouette_share: tuple[float, ...] = (0.1, 0.3, 0.6, 0.9, 1.0, 1.0, 1.0, 1.0, 1.0)
     "How much each ring belongs to the silhouette, which goes along with the skull but does not turn: a skull is round."
@@ -47,9 +47,9 @@ class HeadShapeConfig:
     "Distance from the middle, in radii of the face, from which that is so."
     turn_end: float = 0.4
     "Below the chin by this much, nothing turns with the head."
-    follow_end: float = 1.0
+    follow_end: float = 0.7
     "Below the chin by this much, nothing goes along with the head."
-    shoulder: float = 0.35
+    shoulder: float = 0.2
     "Sideways from the middle of the face, shoulders begin at this distance and are still."
     frame_share: tuple[float, ...] = (1.0, 1.0, 0.9, 0.7, 0.4, 0.15, 0.0, 0.0, 0.0)
     "How much each ring moves where there is no matte, and the rings hold the background too."

@@ -37,6 +37,8 @@ class MatteConfig:
     "Share of the face that must be found, or the matte is not used."
     core: float = 0.98
     "Matte from which a pixel's colour is the person's own."
+    colour_range: float = 45.0
+    "How far, of 255, a pixel on the edge may differ from the colour of the person beside it."
     neck_width: float = 0.62
     "Width of the neck that is painted where the head hid it, in widths of the face."
     plate_margin: float = 0.01
@@ -65,20 +67,23 @@ def person_matte(frame: Picture, landmarks: NDArray[np.float32], config: MatteCo
 
 
 def person_layer(
-    frame: Picture, matte: Matte, landmarks: NDArray[np.float32], config: MatteConfig | None = None
+    frame: Picture, matte: Matte, plate: Picture, landmarks: NDArray[np.float32], config: MatteConfig | None = None
 ) -> Picture:
     """(S, S, 4) the person alone, premultiplied RGBA; opaque wherever the mesh of `landmarks` (478, 3; pixels) is.
 
-    Where the matte is soft, the colour comes from the person beside it: what the picture has there is mixed with the
-    background, and would be a halo in front of another one.
+    Over the plate at its own place it gives the frame again, but for this: where the matte is soft, the colour stays near that
+    of the person beside it. A matte that is a little wrong would make a halo of background in front of another one.
     """
     config = config or MatteConfig()
     core = cv2.erode((matte >= config.core).astype(np.float32), np.ones((3, 3), np.uint8))
-    inner = fill(frame.astype(np.float32), core)
-    own = np.clip((matte - 0.6) / 0.4, 0.0, 1.0)[..., None]
-    alpha = np.maximum(matte, cv2.blur(_face(frame, landmarks).astype(np.float32), (3, 3)))
-    colour = (own * frame + (1.0 - own) * inner) * alpha[..., None]
-    return np.clip(np.rint(np.dstack((colour, 255.0 * alpha))), 0, 255).astype(np.uint8)
+    beside = fill(frame.astype(np.float32), core)
+    share = np.maximum(matte, 0.02)[..., None]
+    unmixed = (frame - (1.0 - share) * plate) / share
+    colour = np.clip(unmixed, beside - config.colour_range, beside + config.colour_range)
+    inside = core[..., None]
+    alpha = np.maximum(matte, cv2.blur(_face(frame, landmarks).astype(np.float32), (3, 3)))[..., None]
+    premultiplied = alpha * np.clip(inside * frame + (1.0 - inside) * colour, 0.0, 255.0)
+    return np.clip(np.rint(np.dstack((premultiplied, 255.0 * alpha))), 0, 255).astype(np.uint8)
 
 
 def still_plate(frame: Picture, matte: Matte, landmarks: NDArray[np.float32], config: MatteConfig | None = None) -> Picture:

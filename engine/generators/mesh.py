@@ -87,7 +87,8 @@ class MeshGenerator(Generator):
         if matte is None:
             plate, head = frame, np.dstack((frame, np.full(frame.shape[:2], 255, np.uint8)))
         else:
-            plate, head = still_plate(frame, matte, points), person_layer(frame, matte, points)
+            plate = still_plate(frame, matte, points)
+            head = person_layer(frame, matte, plate, points)
         border = self._border
         vertices, weights = source_vertices(points, matte is not None, self._shape)
         return {

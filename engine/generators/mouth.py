@@ -36,7 +36,7 @@ NOSE_BASE = (2, 97, 326, 98, 327, 94)
 
 # After medians over the open mouths of 46 clips: teeth in video are hardly whiter than the skin, cavities are a dark red.
 ENAMEL_OF_SKIN = np.array((0.98, 1.04, 1.14), np.float32)
-CAVITY_OF_LIPS = np.array((0.46, 0.13, 0.11), np.float32)
+CAVITY_OF_LIPS = np.array((0.62, 0.34, 0.32), np.float32)
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class MouthConfig:
 
     closed: float = 0.012
     "Gap at which nothing of the inside shows."
-    opening: float = 0.05
+    opening: float = 0.08
     "Gap from which the inside shows fully."
     known: float = 0.15
     "Gap from which the source's own inside is taken apart into layers; a smaller one is left as it is until the lips part further."
@@ -55,19 +55,21 @@ class MouthConfig:
     smile: float = 0.05
     "The same where teeth fill a share `smile_teeth` of it."
     smile_teeth: float = 0.4
+    lip_shadow: float = 0.05
+    "Reach into the hidden part of copied teeth over which they darken by half."
     shadow: float = 0.08
     "Reach of the lips' shadow on what had to be made up."
     rest_width: float = 0.52
     "Width of a mouth at rest, in distances between the outer eye corners."
     lip_border: float = 0.03
     "Border of the opening that still shows lip, or its shadow."
-    upper_edge: float = 0.05
+    upper_edge: float = 0.1
     "The made-up upper teeth end this far below the line where the lips meet at rest."
     upper_length: float = 0.25
     lower_edge: float = 0.04
     "The made-up lower teeth begin this far below that line when the jaw is closed."
     lower_length: float = 0.16
-    lower_shown: float = 0.1
+    lower_shown: float = 0.15
     "How far the lower teeth reach above the lower lip at most."
     arch: float = 0.62
     "Half the width of the arch of teeth: there they are lost in the shadow of the cheeks."
@@ -131,8 +133,8 @@ def encode_mouth(frame: Picture, landmarks: Array, config: MouthConfig) -> dict[
         above = np.clip(0.5 + (edge - along) / config.seam, 0.0, 1.0)
         # The lower layer begins above the edge already: nothing shines through where both are soft.
         below = np.clip(1.5 + (along - edge) / config.seam, 0.0, 1.0)
-        upper = _continued(upper, colour, known * above, above)
-        lower = _continued(lower, colour, known * below, below)
+        upper = _continued(upper, colour, known * above, above, config.lip_shadow * width)
+        lower = _continued(lower, colour, known * below, below, config.lip_shadow * width)
     return {
         "mouth_upper": _bytes(upper),
         "mouth_lower": _bytes(lower),
@@ -252,11 +254,14 @@ def _teeth_edge(colour: Array, known: Array, across: Array, along: Array) -> flo
     return float(levels[first + after[0]]) if len(after) else float(high)
 
 
-def _continued(made_up: Array, colour: Array, known: Array, alpha: Array) -> Array:
-    """A layer (M, M, 4) of the source's own pixels, continued in their colours under the lips; `made_up` if there are too few."""
+def _continued(made_up: Array, colour: Array, known: Array, alpha: Array, shadow_px: float) -> Array:
+    """A layer (M, M, 4) of the source's own pixels, continued in their colours, darker, under the lips; `made_up` if there are
+    too few."""
     if known.sum() < 12:
         return made_up
-    return np.dstack((fill(colour, known), 255.0 * alpha))
+    near = cv2.GaussianBlur(known, (0, 0), max(shadow_px, 0.5))
+    light = np.maximum(known, 0.5 + np.minimum(near, 0.5))
+    return np.dstack((fill(colour, known) * light[..., None], 255.0 * alpha))
 
 
 def _made_up_upper(across: Array, along: Array, enamel: Array, cavity: Array, lips: Array, config: MouthConfig) -> Array:

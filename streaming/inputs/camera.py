@@ -141,9 +141,9 @@ class Camera(LiveInput):
         self._limiter = RateLimiter(rate)
         open_device = _V4l2Grabber if linux else _OpenCvGrabber
         self._grabber = grabber or open_device(device, width, height, max(rate, 30.0))
-        self.epoch = clocks.monotonic()
+        self._start = self.epoch = clocks.monotonic()
         if microphone is not None:
-            microphone.start(self.epoch)
+            microphone.start(self._start)
         self._changed = threading.Condition()
         self._newest: tuple[float, RGB] | None = None
         self._error: InputError | None = None
@@ -193,7 +193,7 @@ class Camera(LiveInput):
                     self._error = error
                     self._changed.notify_all()
                 return
-            time = clocks.monotonic() - self.epoch
+            time = clocks.monotonic() - self._start
             if not self._limiter.accept(time):
                 continue
             with self._changed:

@@ -52,6 +52,7 @@ class Microphone:
                 channels=1,
                 dtype="int16",
                 blocksize=AUDIO_BLOCK,
+                latency="low",
                 callback=self._on_block,
             )
         except (sounddevice.PortAudioError, ValueError) as error:

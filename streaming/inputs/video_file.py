@@ -68,6 +68,8 @@ class VideoFile:
             if not container.streams.video:
                 raise InputError(f"{self.path}: has no picture, only sound; name a file with a video stream")
             stream = container.streams.video[0]
+            if stream.codec_context is None:
+                raise InputError(f"{self.path}: its video codec is not known here; re-encode it as H.264")
             width, height = stream.codec_context.width, stream.codec_context.height
             if width * height > PIXEL_LIMIT:
                 raise InputError(
@@ -77,7 +79,7 @@ class VideoFile:
                 raise InputError(
                     f"{self.path}: {width}x{height} is too small, at least {SIDE_LIMIT_PX} pixels a side are needed"
                 )
-            self.has_audio = bool(container.streams.audio)
+            self.has_audio = bool(container.streams.audio) and container.streams.audio[0].codec_context is not None
             self.frame_count = stream.frames or None
             first = next(self._decode(container), None)
             if first is None:
@@ -158,7 +160,9 @@ class VideoFile:
             raise InputError(f"{self.path}: is empty")
         try:
             # "file:" and the whitelist: neither a name nor a playlist inside may make FFmpeg open anything else.
-            container = av.open(f"file:{self.path}", mode="r", options={"protocol_whitelist": "file"})
+            container = av.open(
+                f"file:{self.path}", mode="r", options={"protocol_whitelist": "file"}, metadata_errors="replace"
+            )
         except (OSError, av.FFmpegError) as error:
             code = getattr(error, "errno", None) or 0
             raise InputError(f"{self.path}: {_PROBLEMS.get(code, _NOT_A_VIDEO)} ({_native(error)})") from error

@@ -92,10 +92,9 @@ function connect() {
 async function receive(mine, message) {
   switch (message.type) {
     case "answer":
-      await mine.peer.setRemoteDescription(message);
-      if (call !== mine) return;
       show("waiting", "Waiting for the picture", "The call appears here as soon as the other side sends");
-      play();
+      await mine.peer.setRemoteDescription(message);
+      if (call === mine) play();
       break;
     case "status":
       $("title").textContent = message.title || "visavis";

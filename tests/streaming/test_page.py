@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -72,6 +73,17 @@ async def fed_page() -> AsyncIterator[PageServer]:
             await asyncio.gather(*tasks, return_exceptions=True)
 
 
+async def expect(tab: Any, selector: str) -> None:
+    """Wait until the page has it; say what the page shows instead if it does not come."""
+    from playwright.async_api import TimeoutError
+
+    try:
+        await tab.wait_for_selector(selector, timeout=20_000)
+    except TimeoutError:
+        state = await tab.evaluate("[document.body.dataset.state, document.querySelector('video').readyState]")
+        pytest.fail(f"no {selector} within 20 s; state and video: {state}, text: {await tab.inner_text('body')!r}")
+
+
 async def test_a_browser_sees_moving_pictures_and_hears_the_voice(tmp_path: Path):
     async with fed_page() as page:
         figures = await measure_page(page.url, seconds=8.0, flashes=True, screenshot=tmp_path / "page.png")
@@ -97,7 +109,7 @@ async def test_the_page_asks_for_a_click_where_sound_needs_one_and_says_when_it_
         try:
             tab = await browser.new_page(viewport={"width": 390, "height": 800})
             await tab.goto(page.url)
-            await tab.wait_for_selector("#start:visible", timeout=20_000)
+            await expect(tab, "#start:visible")
             assert await tab.evaluate("document.querySelector('video').muted")
             await tab.click("#start")
             assert not await tab.evaluate("document.querySelector('video').muted")
@@ -111,7 +123,7 @@ async def test_the_page_asks_for_a_click_where_sound_needs_one_and_says_when_it_
             assert "12 ms" in await tab.inner_text("#call")
 
             page.end("The other side left")
-            await tab.wait_for_selector("body[data-state=ended]", timeout=10_000)
+            await expect(tab, "body[data-state=ended]")
             assert await tab.inner_text("#detail") == "The other side left"
             assert await tab.is_visible("#again")
         finally:
@@ -133,9 +145,9 @@ async def test_the_page_finds_back_after_the_connection_broke():
         try:
             tab = await browser.new_page()
             await tab.goto(page.url)
-            await tab.wait_for_selector("body[data-state=live]", timeout=20_000)
+            await expect(tab, "body[data-state=live]")
             await asyncio.gather(*(viewer.close() for viewer in list(page._viewers)))
-            await tab.wait_for_selector("body[data-state=connecting]", timeout=10_000)
-            await tab.wait_for_selector("body[data-state=live]", timeout=20_000)
+            await expect(tab, "body[data-state=connecting]")
+            await expect(tab, "body[data-state=live]")
         finally:
             await browser.close()

@@ -56,13 +56,14 @@ async def send(options: DemoPeer) -> dict[str, Any]:
         await session.connected()
         await asyncio.sleep(SETTLING_S)
         capture = Capture(open_live_input(str(options.driving), rate=RATE, loop=True), sender)
-        begin = time.monotonic()
+        begin, wire_before = time.monotonic(), _wire_bytes(session)
         try:
             async with asyncio.timeout(options.seconds):
                 await capture.run()
         except TimeoutError:
             pass  # the clip is repeated for as long as the demo lasts
         seconds = time.monotonic() - begin
+        wire = {kind: count - wire_before[kind] for kind, count in _wire_bytes(session).items()}
         await asyncio.sleep(0.3)  # what is on its way arrives before the goodbye
         return {
             "seconds": seconds,
@@ -72,8 +73,14 @@ async def send(options: DemoPeer) -> dict[str, Any]:
             "frames_without_face": capture.frames_without_face,
             "tracking": as_table(capture.tracking),
             "sender": as_table(sender.statistics),
-            "peer": as_table(session.statistics),
+            "picture_bytes": len(sender.picture or b""),
+            "wire_bytes": wire,
         }
+
+
+def _wire_bytes(session: Session) -> dict[str, int]:
+    """Bytes sent so far, with all headers, by kind of datagram."""
+    return {kind: count.bytes for kind, count in session.statistics.wire.sent.items()}
 
 
 async def receive(options: DemoPeer) -> dict[str, Any]:
@@ -93,6 +100,10 @@ async def receive(options: DemoPeer) -> dict[str, Any]:
                 for task in (showing, ending):
                     task.cancel()
                 await asyncio.gather(showing, ending, return_exceptions=True)
+            if not display.frames:
+                raise RuntimeError(
+                    "no motion arrived, so there was nothing to show; does the driving video show a face?"
+                )
             return {
                 "frames": [[frame.shown_at, frame.media_time, frame.concealed] for frame in display.frames],
                 "rendering": as_table(display.rendering),

@@ -180,6 +180,25 @@ def test_a_file_without_a_whole_frame_is_refused(tmp_path):
         VideoFile(path)
 
 
+def test_damage_anywhere_is_read_around_or_refused(make_video, make_tone):
+    path = make_video(frames=10, audio=make_tone(0.4, 0.1, 0.3), faststart=True)
+    good, rng = path.read_bytes(), np.random.default_rng(0)
+    refused = 0
+    for turn in range(120):
+        content = bytearray(good)
+        for position in rng.integers(0, len(good) if turn % 2 else 2500, rng.integers(1, 20)):
+            content[position] = rng.integers(256)
+        path.write_bytes(content)
+        try:
+            video = VideoFile(path)
+            assert sum(1 for _ in video.frames()) <= 12
+            assert video.duration >= 0
+            video.read_audio()
+        except InputError:
+            refused += 1
+    assert 0 < refused < 120
+
+
 def test_a_playlist_opens_nothing_else(tmp_path, make_video):
     make_video("inner.mp4", frames=3)
     path = tmp_path / "list.ffconcat"
