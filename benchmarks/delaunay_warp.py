@@ -1,4 +1,4 @@
-"""The baseline of the self-driven benchmark: the whole frame warped by a flat Delaunay triangulation of the landmarks."""
+"""The baseline of the self-driven benchmark: the frame warped by a flat Delaunay triangulation of the landmarks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Array = NDArray[np.float32]
 
 
 class DelaunayWarp:
-    """One source frame (S, S, 3), bent so that its landmarks (478, 3; frame coordinates) come to lie on the driving ones."""
+    """One source frame (S, S, 3), bent so that its landmarks (478, 3; frame coordinates) fall on the driving ones."""
 
     def __init__(self, source: Frame, landmarks: Array) -> None:
         self._source = source
@@ -43,10 +43,9 @@ class DelaunayWarp:
         weights = affine[np.maximum(shown, 0)]
         mapped = x[..., None] * weights[..., 0, :] + y[..., None] * weights[..., 1, :] + weights[..., 2, :] - 0.5
         mapped[shown < 0] = np.stack((x, y), axis=-1)[shown < 0] - 0.5
-        warped: Frame = cv2.remap(
-            self._source, mapped[..., 0], mapped[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-        )
-        return warped
+        map_x, map_y = mapped[..., 0], mapped[..., 1]
+        warped = cv2.remap(self._source, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        return np.asarray(warped, np.uint8)
 
     def _with_border(self, landmarks: Array) -> Array:
         size = self._source.shape[0]
@@ -63,7 +62,7 @@ def _delaunay(points: Array, size: int) -> NDArray[np.int32]:
         if -margin < x < size + margin and -margin < y < size + margin:
             index.setdefault(division.insert((float(x), float(y))), i)
     triangles = []
-    for corners in division.getTriangleList().reshape(-1, 3, 2):
+    for corners in np.reshape(division.getTriangleList(), (-1, 3, 2)):
         found = [index.get(division.locate((float(x), float(y)))[2]) for x, y in corners]
         if None not in found:
             triangles.append(found)

@@ -6,9 +6,9 @@ frame, and a flat Delaunay warp by the tracked landmarks. All clips count the sa
 
 - l1: mean absolute difference, 0 to 1; mouth_l1 and eyes_l1 the same in a box around these
 - ssim: Gaussian window (sigma 1.5), RGB; psnr in dB
-- akd: mean distance of the landmarks that a detector finds in the rendered and in the true frame, percent of the distance of
-  the outer eye corners; `faces_lost` counts rendered frames in which it finds none
-- flicker: mean absolute difference of (frame - frame before) between rendered and true, 0 to 1, over consecutive frames compared
+- akd: mean distance of the landmarks that a detector finds in the rendered and in the true frame, percent of the
+  distance of the outer eye corners; `faces_lost` counts rendered frames in which it finds none
+- flicker: mean absolute difference between rendered and true of the change since the frame compared before, 0 to 1
 - render_ms: motion and render of one frame, on one thread
 
 `--sheets DIR` also writes a contact sheet per clip: truth, rendered, Delaunay warp.
@@ -76,7 +76,13 @@ def main() -> None:
     logger.info("%s", _line("mean", means))
     better = [name for name, figures in clips.items() if figures["rendered"]["akd"] < figures["still"]["akd"]]
     logger.info("akd better than the still source on %d of %d clips", len(better), len(clips))
-    figures = {"size": arguments.size, "step": arguments.step, "generator": arguments.generator, "mean": means, "clips": clips}
+    figures = {
+        "size": arguments.size,
+        "step": arguments.step,
+        "generator": arguments.generator,
+        "mean": means,
+        "clips": clips,
+    }
     write_result(arguments.output, command_line(), figures)
 
 
@@ -90,10 +96,11 @@ def test_clips(data: Path, size: int, only: list[str]) -> Iterator[tuple[str, Pa
 
 
 def read_clip(name: str, path: Path) -> Clip:
-    frames, landmarks = [], []
+    frames: list[Frame] = []
+    landmarks: list[Array] = []
     with av.open(str(path)) as container, LandmarkTracker() as tracker:
         for picture in container.decode(video=0):
-            frame = picture.to_ndarray(format="rgb24")
+            frame = np.asarray(picture.to_ndarray(format="rgb24"), np.uint8)
             seen = tracker.track(frame)
             if seen is None and not landmarks:
                 raise ValueError(f"{path}: no face in the first frame")
@@ -136,7 +143,9 @@ def _timed_render(generator: Any, identity: Any, person: Any, state: FaceState) 
 
 
 def _figures(frames: list[Frame], truth: list[Frame], seen: list[Array | None]) -> dict[str, Any]:
-    rows: dict[str, list[float]] = {name: [] for name in ("l1", "ssim", "psnr", "mouth_l1", "eyes_l1", "akd", "flicker")}
+    rows: dict[str, list[float]] = {
+        name: [] for name in ("l1", "ssim", "psnr", "mouth_l1", "eyes_l1", "akd", "flicker")
+    }
     lost = 0
     found_in: dict[int, Array | None] = {}
     for k, (frame, true) in enumerate(zip(frames, truth, strict=True)):
@@ -160,7 +169,9 @@ def _figures(frames: list[Frame], truth: list[Frame], seen: list[Array | None]) 
             lost += 1
         else:
             rows["akd"].append(100 * average_keypoint_distance(found, landmarks))
-    figures: dict[str, Any] = {name: float(np.mean(values)) if values else float("nan") for name, values in rows.items()}
+    figures: dict[str, Any] = {
+        name: float(np.mean(values)) if values else float("nan") for name, values in rows.items()
+    }
     figures["akd_p95"] = float(np.percentile(rows["akd"], 95)) if rows["akd"] else float("nan")
     figures["faces_lost"] = lost
     return figures
@@ -186,7 +197,9 @@ def _box(points: Array, size: int) -> tuple[slice, slice]:
 def mean_of(clips: list[dict[str, Any]]) -> dict[str, Any]:
     """Means over clips of every figure, by the same names."""
     return {
-        name: mean_of([clip[name] for clip in clips]) if isinstance(value, dict) else float(np.nanmean([c[name] for c in clips]))
+        name: mean_of([clip[name] for clip in clips])
+        if isinstance(value, dict)
+        else float(np.nanmean([c[name] for c in clips]))
         for name, value in clips[0].items()
     }
 
@@ -204,12 +217,18 @@ def _line(name: str, figures: dict[str, Any]) -> str:
         )
 
     ms = figures["rendered"]["render_ms"]
-    return f"{name}: " + " | ".join(map(row, ("rendered", "still", "delaunay"))) + f" | {ms['p50']:.1f} ms, p95 {ms['p95']:.1f}"
+    return (
+        f"{name}: "
+        + " | ".join(map(row, ("rendered", "still", "delaunay")))
+        + f" | {ms['p50']:.1f} ms, p95 {ms['p95']:.1f}"
+    )
 
 
 def _write_sheet(path: Path, clip: Clip, truth: list[Frame], ways: dict[str, list[Frame]], columns: int = 8) -> None:
     chosen = np.linspace(0, len(truth) - 1, min(columns, len(truth))).astype(int)
-    rows = [np.concatenate([frames[k] for k in chosen], axis=1) for frames in (truth, ways["rendered"], ways["delaunay"])]
+    rows = [
+        np.concatenate([frames[k] for k in chosen], axis=1) for frames in (truth, ways["rendered"], ways["delaunay"])
+    ]
     path.parent.mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(path), cv2.cvtColor(np.concatenate(rows), cv2.COLOR_RGB2BGR))
 
@@ -221,7 +240,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=256, choices=(256, 512))
     parser.add_argument("--step", type=int, default=2, help="compare every how manieth frame")
     parser.add_argument("--clips", nargs="*", default=[], help="only these clips")
-    parser.add_argument("--sheets", type=Path, help="write contact sheets here; they show people: keep them to yourself")
+    parser.add_argument(
+        "--sheets", type=Path, help="write contact sheets here; they show people: keep them to yourself"
+    )
     parser.add_argument("--output", type=Path, default=RESULT)
     return parser.parse_args()
 

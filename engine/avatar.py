@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.face.crop import HeadCrop
+from engine.face.crop import PORTRAIT_MARGIN, HeadCrop
 from engine.face.fit import fit_source
 from engine.face.images import load_image
 from engine.face.landmarks import detect_face
@@ -39,7 +39,9 @@ class Avatar:
         self._generator = load_generator(generator, size)
         compiled = load_runtime(runtime).compile(self._generator)
         self._render = compiled.render
-        self._identity = compiled.encode(frame[None], landmarks[None])
+        # Not the detector's: the depth of these agrees with that of the landmarks that will drive.
+        own = self.person.landmarks(self.source_state).astype(np.float32)
+        self._identity = compiled.encode(frame[None], own[None])
         self._reference = ReferencePose()
 
     @classmethod
@@ -62,7 +64,7 @@ class Avatar:
         if crop == "none":
             box = HeadCrop.whole(width, height)
         else:
-            box = HeadCrop.around(detect_face(picture).landmarks, width, height)
+            box = HeadCrop.around(detect_face(picture).landmarks, width, height, PORTRAIT_MARGIN)
         return cls(picture, box, generator, runtime, size)
 
     def render(self, driving: FaceState, motion: Literal["relative", "absolute"] = "relative") -> Picture:

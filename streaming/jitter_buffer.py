@@ -45,7 +45,7 @@ class VoiceBuffer:
         self.late = 0
         "Packets that came after their time."
         self.lost = 0
-        "Packets that never came, by their sequence numbers."
+        "Packets that were not there in time, by their sequence numbers."
         self.malformed = 0
         "Packets that did not decode."
         self.concealed_samples = 0

@@ -202,6 +202,7 @@ class Peer:
     async def accept_offer(self, offer: Any) -> dict[str, str]:
         """Take the other side's offer; returns the answer to it. Raises ProtocolError for what is no offer of ours."""
         text = _description_text(offer, "offer")
+        self._receiver.begin()
         with _described_as("offer"):
             await self._connection.setRemoteDescription(RTCSessionDescription(text, "offer"))
             await self._connection.setLocalDescription(await self._connection.createAnswer())
@@ -210,6 +211,8 @@ class Peer:
     async def accept_answer(self, answer: Any) -> None:
         """Take the other side's answer. Raises ProtocolError for what is none."""
         text = _description_text(answer, "answer")
+        # Now, as what the other side sends may come before our own channels count as open.
+        self._receiver.begin()
         with _described_as("answer"):
             await self._connection.setRemoteDescription(RTCSessionDescription(text, "answer"))
 
@@ -296,7 +299,6 @@ class Peer:
         if self._opened.done():
             return
         self._send(self._control, Hello(PROTOCOL_VERSION, self.config.name[:64]))
-        self._receiver.begin()
         self._sender.attach(self)
         self._start(self._watch())
         if self._sender.picture is not None:

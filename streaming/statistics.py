@@ -75,7 +75,7 @@ class ReceiverStatistics:
     voice_late: int = 0
     "Packets that came after their time."
     voice_lost: int = 0
-    "Packets that never came."
+    "Packets that were not there in time."
     voice_malformed: int = 0
     "Packets that are not Opus as we accept it."
     voice_concealed_ms: float = 0.0

@@ -15,6 +15,8 @@ from engine.motion import Array, from_pixels, to_pixels
 ROOM_ABOVE, ROOM_BELOW, ROOM_ASIDE = 0.38, 0.14, 0.18
 "Of the face box's height and width."
 MARGIN = 1.1
+PORTRAIT_MARGIN = 1.35
+"For a picture that will be animated: the head moves in it."
 
 
 @dataclass(frozen=True)
@@ -30,11 +32,12 @@ class HeadCrop:
             raise ValueError(f"side: expected at least 1 pixel, got {self.side}")
 
     @classmethod
-    def around(cls, landmarks: NDArray[np.floating], width: int, height: int) -> HeadCrop:
+    def around(cls, landmarks: NDArray[np.floating], width: int, height: int, margin: float = MARGIN) -> HeadCrop:
         """The crop for a face, or for one face over several frames of a `width` x `height` picture.
 
-        landmarks: (..., 478, 3) frame coordinates; NaN frames are ignored. The square is moved into the picture, and
-        made as small as the picture is where the face still fits. Raises ValueError where all is NaN.
+        landmarks: (..., 478, 3) frame coordinates; NaN frames are ignored. margin: side of the square over the head's.
+        The square is moved into the picture, and made as small as the picture is where the face still fits. Raises
+        ValueError where all is NaN.
         """
         points = to_pixels(np.asarray(landmarks, np.float32)[..., :MESH_POINTS, :2], width, height).reshape(-1, 2)
         points = points[np.isfinite(points).all(1)]
@@ -44,7 +47,7 @@ class HeadCrop:
         face_width, face_height = x1 - x0, y1 - y0
         x0, x1 = x0 - ROOM_ASIDE * face_width, x1 + ROOM_ASIDE * face_width
         y0, y1 = y0 - ROOM_ABOVE * face_height, y1 + ROOM_BELOW * face_height
-        wanted = MARGIN * max(x1 - x0, y1 - y0)
+        wanted = margin * max(x1 - x0, y1 - y0)
         side = int(np.ceil(max(min(wanted, width, height), face_width, face_height)))
         left = round(float(x0 + x1 - side) / 2)
         top = round(float(y0 + y1 - side) / 2)

@@ -90,6 +90,8 @@ class Detection:
 
 
 SCORE_AT_LEAST = 0.5
+SURE_SCORE = 0.7
+"A lower one may be a pattern that resembles a face: first see whether a closer look finds something better."
 COMPARABLE = 0.4
 "Faces narrower than this share of the widest one are bystanders and do not count."
 _DETECTOR_SIDE = 640
@@ -117,12 +119,14 @@ class FaceDetector:
         return _comparable(self._raw(image_rgb))
 
     def detect_small(self, image_rgb: Image, parts_at_most: int = 4) -> list[Detection]:
-        """The same, and where none is found, on overlapping tiles of a half and then a quarter of the sides."""
-        found = self.detect(image_rgb)
+        """The same, and where none is sure, on overlapping tiles of a half and then a quarter of the sides."""
+        whole = self.detect(image_rgb)
+        if any(one.score >= SURE_SCORE for one in whole):
+            return whole
         height, width = image_rgb.shape[:2]
         for parts in (2, 4):
             tile_width, tile_height = width // parts, height // parts
-            if found or parts > parts_at_most or min(tile_width, tile_height) < 160:
+            if parts > parts_at_most or min(tile_width, tile_height) < 160:
                 break
             raw = []
             for y in range(0, height - tile_height + 1, tile_height // 2):
@@ -131,9 +135,11 @@ class FaceDetector:
                     raw += [
                         Detection(one.left + x, one.top + y, one.width, one.height, one.score)
                         for one in self._raw(tile, full_range_only=True)
+                        if one.score >= SURE_SCORE
                     ]
-            found = _comparable(raw)
-        return found
+            if raw:
+                return _comparable(raw)
+        return whole
 
     def _raw(self, image_rgb: Image, full_range_only: bool = False) -> list[Detection]:
         height, width = image_rgb.shape[:2]
@@ -198,7 +204,7 @@ class TrackerConfig:
     search_interval: int = 8
     "While no face is in view, the full-range detector looks at every so many frames (the mesh looks at all)."
     close_face: float = 0.2
-    "A face as wide as this share of the frame's shorter side is tracked in the whole frame, a smaller one in a window."
+    "A face as wide as this share of the frame's longer side is tracked in the whole frame, a smaller one in a window."
 
 
 Window = tuple[int, int, int, int]
@@ -235,12 +241,18 @@ class LandmarkTracker:
         self._frames_lost = 0
         self._faces = 0
         self._score = SCORE_AT_LEAST
+        self._detected: Detection | None = None
+        self._size: tuple[int, int] | None = None
 
     def track(self, frame_rgb: Image) -> FaceObservation | None:
         """The face in the next frame, (H, W, 3) RGB, or None where there is none."""
         height, width = frame_rgb.shape[:2]
+        if (width, height) != self._size:  # another camera, or another resolution
+            self.reset()
+            self._size = width, height
         number = self._frames
         self._frames += 1
+        self._detected = None
         if number == 0 or (not self._tracking and self._frames_lost % self._config.search_interval == 0):
             self._search(frame_rgb)
         window = self._window or (0, 0, width, height)
@@ -250,6 +262,10 @@ class LandmarkTracker:
             pixels = _mesh_in_window(self._mesh, frame_rgb, window)
         if pixels is None and self._tracking:
             pixels = _mesh_in_window(self._mesh, frame_rgb, self._search(frame_rgb))
+        if pixels is None and self._window is None and self._detected is not None:
+            # The full-range detector sees a face where the mesh's own does not: show the mesh that part only.
+            self._window = _window_around(self._detected, width, height, 2.5)
+            pixels = _mesh_in_window(self._mesh, frame_rgb, self._window)
         if pixels is None:
             self._tracking = False
             self._frames_lost += 1
@@ -272,8 +288,9 @@ class LandmarkTracker:
         self._faces = len(found)
         self._window = None
         if found:
+            self._detected = found[0]
             self._score = found[0].score
-            if len(found) > 1 or found[0].width < self._config.close_face * min(width, height):
+            if len(found) > 1 or found[0].width < self._config.close_face * max(width, height):
                 self._window = _window_around(found[0], width, height, 2.5)
         return self._window or (0, 0, width, height)
 

@@ -152,18 +152,22 @@ def align_batch(points: Doubles, target: Doubles, weights: Doubles) -> tuple[Dou
 
 
 def mirror_permutation(mean: Doubles) -> NDArray[np.int64]:
-    """(478,) index of the point on the other side of the face: the nearest to its mirror image in (478, 3) `mean`.
+    """(478,) index of the point on the other side of the face, by how close it is to the mirror image in `mean`.
 
-    Raises ValueError where that pairs no halves.
+    Pairs are made from the closest on, so that each point has one partner (itself in the middle). Raises ValueError
+    where a partner is further than a tenth of the eye corners' distance.
     """
     mirrored = mean * (-1.0, 1.0, 1.0)
     permutation = np.full(POINTS, -1)
     for members in (np.arange(MESH_POINTS), np.arange(MESH_POINTS, POINTS)):
         distances = np.linalg.norm(mirrored[members][:, None] - mean[members], axis=2)
-        permutation[members] = members[distances.argmin(1)]
-    if not (permutation[permutation] == np.arange(POINTS)).all():
-        wrong = np.flatnonzero(permutation[permutation] != np.arange(POINTS))
-        raise ValueError(f"the mean face is too lopsided to pair its halves; unpaired points: {wrong.tolist()}")
+        for flat in np.argsort(distances, axis=None, kind="stable"):
+            one, other = members[flat // len(members)], members[flat % len(members)]
+            if permutation[one] == permutation[other] == -1:
+                permutation[one], permutation[other] = other, one
+    furthest = float(np.linalg.norm(mirrored - mean[permutation], axis=1).max())
+    if furthest > 0.1:
+        raise ValueError(f"the mean face is too lopsided to pair its halves: two partners are {furthest:.2f} apart")
     return permutation
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.face.crop import HeadCrop
+from engine.face.crop import PORTRAIT_MARGIN, HeadCrop
 from engine.face.images import load_image
 from engine.face.landmarks import detect_face
 
@@ -19,4 +19,4 @@ def head_picture(path: str | Path, size: int) -> NDArray[np.uint8]:
     """
     picture = load_image(path)
     height, width = picture.shape[:2]
-    return HeadCrop.around(detect_face(picture).landmarks, width, height).apply(picture, size)
+    return HeadCrop.around(detect_face(picture).landmarks, width, height, PORTRAIT_MARGIN).apply(picture, size)

@@ -17,7 +17,7 @@ def generator_names() -> list[str]:
 
 
 def load_generator(name: str, size: int) -> Generator:
-    """Make the generator `name` for square frames of `size` pixels. Raises GeneratorError where name or size is not offered."""
+    """Make the generator `name` for square frames of `size` pixels. Raises GeneratorError where there is none."""
     points = {point.name: point for point in entry_points(group=ENTRY_POINT)}
     if name not in points:
         raise GeneratorError(f"no generator is called {name!r}; there are: {', '.join(sorted(points))}")

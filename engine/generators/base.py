@@ -24,7 +24,7 @@ class GeneratorError(ValueError):
 
 
 class Generator(ABC):
-    """A published system: `encode` and `render` are pure functions of arrays, so that each half can be compiled on its own."""
+    """A published system: `encode` and `render` are pure functions of arrays, each to be compiled on its own."""
 
     name: ClassVar[str]
     sizes: ClassVar[tuple[int, ...]]

@@ -1,4 +1,4 @@
-"""Eyes: a white and an iris under the lids, so that lids close over them and the iris follows the gaze in its own shape."""
+"""Eyes: a white and an iris under the lids, so that lids close over them and the iris keeps its shape as it moves."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ from engine.face.regions import (
     RIGHT_LOWER_LID,
     RIGHT_UPPER_LID,
 )
+from engine.generators.colour import as_bytes, colour_at, skin_colour
 from engine.generators.inpainting import fill
-from engine.generators.patch import Box, affine, blend, cut, moved, polygon, polyline
+from engine.generators.patch import Box, affine, blend, blurred, cut, moved, polygon, polyline, scaled
 
 Picture = NDArray[np.uint8]
 Array = NDArray[np.float32]
@@ -71,8 +72,24 @@ class _Eye:
 
 
 EYES = (
-    _Eye(RIGHT_EYE, RIGHT_EYE_OUTER, RIGHT_EYE_INNER, RIGHT_UPPER_LID, RIGHT_LOWER_LID, RIGHT_IRIS, (247, 30, 29, 27, 28, 56, 190)),
-    _Eye(LEFT_EYE, LEFT_EYE_OUTER, LEFT_EYE_INNER, LEFT_UPPER_LID, LEFT_LOWER_LID, LEFT_IRIS, (467, 260, 259, 257, 258, 286, 414)),
+    _Eye(
+        RIGHT_EYE,
+        RIGHT_EYE_OUTER,
+        RIGHT_EYE_INNER,
+        RIGHT_UPPER_LID,
+        RIGHT_LOWER_LID,
+        RIGHT_IRIS,
+        (247, 30, 29, 27, 28, 56, 190),
+    ),
+    _Eye(
+        LEFT_EYE,
+        LEFT_EYE_OUTER,
+        LEFT_EYE_INNER,
+        LEFT_UPPER_LID,
+        LEFT_LOWER_LID,
+        LEFT_IRIS,
+        (467, 260, 259, 257, 258, 286, 414),
+    ),
 )
 MOUTH = (INNER_UPPER_LIP[0], INNER_UPPER_LIP[-1], INNER_UPPER_LIP[5], INNER_LOWER_LIP[4])
 
@@ -100,34 +117,34 @@ def close_lids(landmarks: Array, config: EyeConfig) -> Array:
 def encode_eyes(frame: Picture, landmarks: Array, config: EyeConfig) -> dict[str, NDArray[Any]]:
     """Layers of both eyes, the person's right one first.
 
-    frame: (S, S, 3) RGB. landmarks: (478, 3) in pixels. Returns `eye_white` (2, E, E, 3), `eye_iris` (2, E, E, 4) with the disc
-    as alpha, `eye_anchors` (2, 3, 2) outer and inner corner and a point below them, and `eye_centres` (2, 2) of the irises, both in
-    pixels of the patch, `eye_made_up` (2,), `eye_openness` (2,) and
-    `eye_lashes` and `eye_lid` (2, 3), their colours.
+    frame: (S, S, 3) RGB. landmarks: (478, 3) in pixels. Returns square patches `eye_white` (2, E, E, 3) and `eye_iris`
+    (2, E, E, 4; its disc as alpha), in their pixels `eye_anchors` (2, 3, 2; outer and inner corner and a point below)
+    and `eye_centres` (2, 2) of the irises; `eye_made_up` and `eye_openness` (2,), and the colours `eye_lashes` and
+    `eye_lid` (2, 3).
     """
     side = frame.shape[0] * 3 // 8
-    usable = [openness(landmarks, eye) >= config.usable for eye in EYES]
-    layers = [
-        _visible_eye(frame, landmarks, eye, side, config) if found else None
-        for eye, found in zip(EYES, usable, strict=True)
+    gaps = [openness(landmarks, eye) for eye in EYES]
+    visible = [
+        _visible_eye(frame, landmarks, eye, side, config) if gap >= config.usable else None
+        for eye, gap in zip(EYES, gaps, strict=True)
     ]
-    for i, eye in enumerate(EYES):
-        if layers[i] is None:
-            other = layers[1 - i]
-            layers[i] = _mirrored(other) if other is not None else _made_up_eye(frame, landmarks, eye, side, config)
-    right, left = layers
-    assert right is not None and left is not None
-    layers_of_both = {name: np.stack((right[name], left[name])) for name in right}
-    layers_of_both["eye_openness"] = np.array([openness(landmarks, eye) for eye in EYES], np.float32)
-    layers_of_both["eye_lashes"] = np.stack([_lash_colour(frame, landmarks, eye) for eye in EYES])
-    layers_of_both["eye_lid"] = np.stack([_lid_colour(frame, landmarks, eye) for eye in EYES])
-    return layers_of_both
+    both = []
+    for eye, own, other in zip(EYES, visible, reversed(visible), strict=True):
+        if own is None:
+            own = _made_up_eye(frame, landmarks, eye, side, config) if other is None else _mirrored(other)
+        both.append(own)
+    layers = {name: np.stack([eye[name] for eye in both]) for name in both[0]}
+    layers["eye_openness"] = np.array(gaps, np.float32)
+    layers["eye_lashes"] = np.stack([_lash_colour(frame, landmarks, eye) for eye in EYES])
+    layers["eye_lid"] = np.stack([as_bytes(colour_at(frame, landmarks[list(eye.fold), :2])) for eye in EYES])
+    return layers
 
 
 def draw_lids(frame: Picture, identity: dict[str, NDArray[Any]], driving: Array, config: EyeConfig) -> None:
-    """Finish upper lids that are more closed than in the source, in place: their skin was a few pixels there, and is drawn out.
+    """Finish upper lids that are more closed than in the source, in place.
 
-    It is smoothed, most along the lid, and gets its line of lashes back. driving: (478, 3) landmarks in pixels.
+    Their skin was a few pixels there and is drawn out: it is smoothed, most along the lid, takes half of its colour
+    from above, and gets its line of lashes back. driving: (478, 3) landmarks in pixels.
     """
     size = frame.shape[0]
     for i, eye in enumerate(EYES):
@@ -140,15 +157,15 @@ def draw_lids(frame: Picture, identity: dict[str, NDArray[Any]], driving: Array,
             continue
         width = float(np.linalg.norm(edge[0] - edge[-1]))
         view = box.view(frame)
-        smooth = cv2.GaussianBlur(view, (0, 0), sigmaX=0.08 * width, sigmaY=0.03 * width)
-        smooth = cv2.addWeighted(
-            smooth, 0.5, np.broadcast_to(identity["eye_lid"][i], smooth.shape).copy(), 0.5, 0.0
-        )
+        colour = np.broadcast_to(identity["eye_lid"][i], view.shape)
+        half = np.full(view.shape[:2], 128, np.uint8)
+        smooth = blend(blurred(view, 0.08 * width, 0.03 * width), colour, half)
         skin = polygon(lid, box, softness=max(0.02 * width, 0.5))
-        view[:] = blend(view, smooth, cv2.convertScaleAbs(skin, alpha=float(closing)))
+        view[:] = blend(view, smooth, scaled(skin, float(closing)))
         lashes = polyline(edge, box, config.lash_line * width)
-        line = np.broadcast_to(identity["eye_lashes"][i], view.shape)
-        view[:] = blend(view, line, cv2.convertScaleAbs(lashes, alpha=float(0.8 * closing)))
+        view[:] = blend(
+            view, np.broadcast_to(identity["eye_lashes"][i], view.shape), scaled(lashes, 0.8 * float(closing))
+        )
 
 
 def draw_eyes(
@@ -175,8 +192,8 @@ def draw_eyes(
         if identity["eye_made_up"][i]:
             # Lids and lashes shade what had to be made up; what the source shows is shaded already.
             reach = config.shadow * float(np.linalg.norm(contour[0] - driving[eye.inner, :2]))
-            depth = cv2.GaussianBlur(opening, (0, 0), max(reach, 0.5), borderType=cv2.BORDER_CONSTANT)
-            ball = cv2.multiply(ball, cv2.cvtColor(cv2.convertScaleAbs(depth, alpha=0.8, beta=20), cv2.COLOR_GRAY2RGB), scale=1 / 190)
+            light = scaled(blurred(opening, reach, border=cv2.BORDER_CONSTANT), 1.07, 27.0)
+            ball = blend(np.zeros_like(ball), ball, light)
         view = box.view(frame)
         view[:] = blend(view, ball, opening)
 
@@ -208,8 +225,9 @@ def _visible_eye(frame: Picture, landmarks: Array, eye: _Eye, side: int, config:
     distance = _distance(centre, side)
     colour = patch.astype(np.float32)
 
-    white_known = inside * (distance > config.iris_reach * radius)
-    skin = _skin_colour(frame, landmarks)
+    # A pixel further out: the edge of the iris is mixed with the white.
+    white_known = inside * (distance > config.iris_reach * radius + 1.0)
+    skin = skin_colour(frame, landmarks)
     if white_known.sum() < 0.02 * width * width:
         white = np.broadcast_to(_white_colour(skin), patch.shape).astype(np.float32)
     else:
@@ -217,11 +235,11 @@ def _visible_eye(frame: Picture, landmarks: Array, eye: _Eye, side: int, config:
     iris_known = inside * (distance < (config.iris_reach + config.iris_feather) * radius)
     iris = _complete_iris(colour, iris_known, distance / max(radius, 1e-3), skin)
     return {
-        "eye_white": _bytes(white),
-        "eye_iris": np.dstack((_bytes(iris), _iris_disc(distance, radius, config))),
+        "eye_white": as_bytes(white),
+        "eye_iris": np.dstack((as_bytes(iris), _iris_disc(distance, radius, config))),
         "eye_anchors": _anchors(landmarks, eye) - corner,
         "eye_centres": centre.astype(np.float32),
-        "eye_made_up": np.bool_(False),
+        "eye_made_up": np.array(False),
     }
 
 
@@ -232,7 +250,8 @@ def _complete_iris(colour: Array, known: Array, radii: Array, skin: Array) -> Ar
     if weight.sum() < 6:
         return _made_up_iris(radii, skin)
     sums = np.stack([np.bincount(bins.ravel(), (known * colour[..., c]).ravel(), 16) for c in range(3)], axis=1)
-    profile = fill((sums / np.maximum(weight, 1e-6)[:, None])[None].astype(np.float32), (weight > 0)[None].astype(np.float32))[0]
+    mean = (sums / np.maximum(weight, 1e-6)[:, None]).astype(np.float32)
+    profile = fill(mean[None], (weight > 0)[None].astype(np.float32))[0]
     position = np.clip(radii * 8 - 0.5, 0, 14.999)
     lower = position.astype(int)
     share = (position - lower)[..., None]
@@ -249,18 +268,18 @@ def _made_up_eye(frame: Picture, landmarks: Array, eye: _Eye, side: int, config:
     centre = (middle - corner).astype(np.float32)
     radius = config.iris_size * width
     distance = _distance(centre, side)
-    skin = _skin_colour(frame, landmarks)
+    skin = skin_colour(frame, landmarks)
     # Rounder towards the corners, shaded by the upper lid.
     y = (np.arange(side, dtype=np.float32)[:, None] + 0.5 - centre[1]) / width
     shade = np.clip(1.0 - 0.9 * (distance / width) ** 2 + 2.2 * np.minimum(y - 0.02, 0.0), 0.3, 1.0)
     white = _white_colour(skin) * shade[..., None]
     iris = _made_up_iris(distance / radius, skin) * shade[..., None]
     return {
-        "eye_white": _bytes(white),
-        "eye_iris": np.dstack((_bytes(iris), _iris_disc(distance, radius, config))),
+        "eye_white": as_bytes(white),
+        "eye_iris": np.dstack((as_bytes(iris), _iris_disc(distance, radius, config))),
         "eye_anchors": _anchors(landmarks, eye) - corner,
         "eye_centres": centre,
-        "eye_made_up": np.bool_(True),
+        "eye_made_up": np.array(True),
     }
 
 
@@ -288,7 +307,7 @@ def _mirrored(eye: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
 
 def _iris_disc(distance: Array, radius: float, config: EyeConfig) -> Picture:
     feather = max(config.iris_feather * radius, 1.0)
-    return _bytes(255.0 * np.clip((config.iris_reach * radius + feather - distance) / feather, 0.0, 1.0))
+    return as_bytes(255.0 * np.clip((config.iris_reach * radius + feather - distance) / feather, 0.0, 1.0))
 
 
 def _lash_colour(frame: Picture, landmarks: Array, eye: _Eye) -> Picture:
@@ -297,24 +316,12 @@ def _lash_colour(frame: Picture, landmarks: Array, eye: _Eye) -> Picture:
     edge = landmarks[[eye.outer, *eye.upper, eye.inner], :2]
     width = float(np.linalg.norm(edge[0] - edge[-1]))
     box = Box.around(edge, 3, size)
-    if box is None:
-        return _bytes(0.4 * _skin_colour(frame, landmarks))
-    pixels = box.view(frame)[polyline(edge, box, 0.1 * width) > 127].astype(np.float32)
+    line = None if box is None else polyline(edge, box, 0.1 * width) > 127
+    if box is None or line is None or not line.any():
+        return as_bytes(0.4 * skin_colour(frame, landmarks))
+    pixels = box.view(frame)[line].astype(np.float32)
     light = pixels.mean(axis=1)
-    return _bytes(pixels[light <= np.percentile(light, 30)].mean(axis=0))
-
-
-def _lid_colour(frame: Picture, landmarks: Array, eye: _Eye) -> Picture:
-    """(3,) median colour along the fold above the upper lid."""
-    points = np.clip(landmarks[list(eye.fold), :2].astype(int), 0, frame.shape[0] - 1)
-    return _bytes(np.median(frame[points[:, 1], points[:, 0]].astype(np.float32), axis=0))
-
-
-def _skin_colour(frame: Picture, landmarks: Array) -> Array:
-    """(3,) median colour of the cheeks and the bridge of the nose."""
-    points = np.clip(landmarks[[50, 280, 101, 330, 168, 6, 197], :2].astype(int), 0, frame.shape[0] - 1)
-    median: Array = np.median(frame[points[:, 1], points[:, 0]].astype(np.float32), axis=0)
-    return median
+    return as_bytes(pixels[light <= np.percentile(light, 30)].mean(axis=0))
 
 
 def _white_colour(skin: Array) -> Array:
@@ -325,14 +332,10 @@ def _white_colour(skin: Array) -> Array:
 
 def _distance(centre: Array, side: int) -> Array:
     axis = np.arange(side, dtype=np.float32) + 0.5
-    return np.hypot(axis[None, :] - centre[0], axis[:, None] - centre[1])
+    distance: Array = np.hypot(axis[None, :] - centre[0], axis[:, None] - centre[1]).astype(np.float32)
+    return distance
 
 
 def _disc(radius: float) -> Picture:
     diameter = 2 * round(radius) + 1
-    disc: Picture = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (diameter, diameter))
-    return disc
-
-
-def _bytes(values: Array) -> Picture:
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (diameter, diameter)), np.uint8)

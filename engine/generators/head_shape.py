@@ -1,7 +1,7 @@
 """Where hair, ears, neck and shoulders go when the face moves.
 
-Around the face's outline lie rings of vertices (`mesh_topology`). They have a depth behind the face, so that the head's rigid
-motion in space carries them, and two weights that fade towards the torso: one for turning, one for going along.
+Around the face's outline lie rings of vertices (`mesh_topology`). They have a depth behind the face, so that the head's
+rigid motion in space carries them, and two weights that fade towards the torso: one for turning, one for going along.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from engine.generators.mesh_topology import OUTLINE, RINGS, VERTICES
 
 Array = NDArray[np.float32]
 
-# Bone that expressions hardly move: in front of the ears, temples, cheek bones, bridge of the nose, eye corners. The forehead
-# is not among it: brows pull it up and down.
+# Bone that expressions hardly move: in front of the ears, temples, cheek bones, bridge of the nose, eye corners. The
+# forehead is not among it: brows pull it up and down.
 SKULL = (
     127, 234, 93, 162, 21, 227, 34, 139, 143, 116, 356, 454, 323, 389, 251, 447, 264, 368, 372, 345,
     168, 6, 197, 195, 5, 33, 133, 362, 263,
@@ -41,8 +41,9 @@ class HeadShapeConfig:
     expression_share: tuple[float, ...] = (0.7, 0.4, 0.15, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     "How much of the outline's own motion (a jaw that opens) each ring takes over."
     inset: float = 0.14
-    """Where a turn reveals the side of the face, the texture of its border is taken from further inside, by this many radii of
-    the face times the sine of the turn: the source shows hair or its shadow there, in a few pixels that the turn draws out."""
+    """Where a turn reveals the side of the face, the texture of its border is taken from further inside, by this many
+    radii of the face times the sine of the turn: the source shows hair or its shadow there, in a few pixels that are
+    drawn out."""
     inset_begin: float = 0.82
     "Distance from the middle, in radii of the face, from which that is so."
     turn_end: float = 0.4
@@ -51,7 +52,7 @@ class HeadShapeConfig:
     "Below the chin by this much, nothing goes along with the head."
     shoulder: float = 0.2
     "Sideways from the middle of the face, shoulders begin at this distance and are still."
-    frame_share: tuple[float, ...] = (1.0, 1.0, 0.9, 0.7, 0.4, 0.15, 0.0, 0.0, 0.0)
+    frame_share: tuple[float, ...] = (1.0, 1.0, 0.85, 0.6, 0.2, 0.0, 0.0, 0.0, 0.0)
     "How much each ring moves where there is no matte, and the rings hold the background too."
 
     def __post_init__(self) -> None:
@@ -63,7 +64,8 @@ class HeadShapeConfig:
 def source_vertices(landmarks: Array, matted: bool, config: HeadShapeConfig) -> tuple[Array, Array]:
     """Vertices (V, 3) of the source and their weights (V, 2): turning, going along.
 
-    landmarks: (478, 3) in pixels. matted: the background is on a plate of its own, so that rings hold nothing but the person.
+    landmarks: (478, 3) in pixels. matted: the background is on a plate of its own, so that rings hold nothing but the
+    person.
     """
     outline = landmarks[list(FACE_OVAL)]
     down = landmarks[CHIN, :2] - landmarks[HAIRLINE, :2]
@@ -146,16 +148,14 @@ def _skull_middle(landmarks: Array, config: HeadShapeConfig) -> Array:
 
 
 def inset_direction(vertices: Array, config: HeadShapeConfig) -> Array:
-    """(V, 2) where each vertex of the source turns for its texture when the turn of the head reveals its side: inwards."""
+    """(V, 2) where a vertex of the source turns for its texture when the head's turn reveals its side: inwards."""
     outline = vertices[list(FACE_OVAL), :2]
     middle = outline.mean(axis=0)
     away = vertices[:, :2] - middle
     distance = np.linalg.norm(away, axis=1)
     angle, outline_angle = np.arctan2(away[:, 1], away[:, 0]), np.arctan2(*(outline - middle).T[::-1])
     order = np.argsort(outline_angle)
-    reach = np.interp(
-        angle, outline_angle[order], np.linalg.norm(outline - middle, axis=1)[order], period=2 * np.pi
-    )
+    reach = np.interp(angle, outline_angle[order], np.linalg.norm(outline - middle, axis=1)[order], period=2 * np.pi)
     place = distance / np.maximum(reach, 1e-6)
     inside = np.clip((place - config.inset_begin) / (1.0 - config.inset_begin), 0.0, 1.0) ** 2
     outside = np.clip((1.6 - place) / 0.6, 0.0, 1.0)
@@ -164,21 +164,28 @@ def inset_direction(vertices: Array, config: HeadShapeConfig) -> Array:
     return direction
 
 
-def texture_positions(vertices: Array, inset: Array, rigid: Array, config: HeadShapeConfig) -> Array:
-    """(V, 2) where in the source each vertex takes its texture. inset: from `inset_direction`."""
-    # What lies deeper moves this way: the side that it comes out on is the side that is revealed.
-    # Only sideways: above and below are brows, hairline and chin, which would be drawn out.
+def revealed(vertices: Array, rigid: Array) -> Array:
+    """(V,) how much the head's motion turns each vertex of the source into view: the sine of the turn on the side
+    that it reveals, 0 on the other and in the middle. vertices: (V, 3) of the source. rigid: (3, 4)."""
+    # Only sideways: above and below are brows, hairline and chin.
     sideways = vertices[LEFT_EAR, :2] - vertices[RIGHT_EAR, :2]
     sideways /= max(float(np.linalg.norm(sideways)), 1e-6)
-    reveal = float(rigid[:2, 2] @ sideways) / max(float(np.linalg.norm(rigid[:, 2])), 1e-6)
-    outwards = -inset @ sideways / np.maximum(np.linalg.norm(inset, axis=1), 1e-6)
-    revealed = np.maximum(0.0, reveal * outwards * np.abs(outwards))
-    positions: Array = vertices[:, :2] + config.inset * revealed[:, None] * inset
+    # What lies deeper moves this way, out from behind what is nearer.
+    turn = float(rigid[:2, 2] @ sideways) / max(float(np.linalg.norm(rigid[:, 2])), 1e-6)
+    away = vertices[:, :2] - vertices[list(FACE_OVAL), :2].mean(axis=0)
+    outwards = away @ sideways / np.maximum(np.linalg.norm(away, axis=1), 1e-6)
+    amount: Array = np.maximum(0.0, turn * outwards * np.abs(outwards))
+    return amount
+
+
+def texture_positions(vertices: Array, inset: Array, reveal: Array, config: HeadShapeConfig) -> Array:
+    """(V, 2) where in the source a vertex takes its texture. inset, reveal: from `inset_direction`, `revealed`."""
+    positions: Array = vertices[:, :2] + config.inset * reveal[:, None] * inset
     return positions
 
 
 def skull_motion(source: Array, driving: Array) -> Array:
-    """(3, 4) the similarity (scale, rotation, translation) that takes the source's skull to the driving one, least squares."""
+    """(3, 4) the similarity (scale, rotation, translation) from the source's skull to the driving one."""
     skull = list(SKULL)
     a, b = source[skull].astype(np.float64), driving[skull].astype(np.float64)
     mean_a, mean_b = a.mean(axis=0), b.mean(axis=0)
@@ -193,7 +200,8 @@ def skull_motion(source: Array, driving: Array) -> Array:
 
 
 def _directions(surface: Array, outline: Array, middle: Array) -> tuple[Array, Array]:
-    """Unit directions (36, 2) from the middle of the face through its outline, in order, and the reach of the face along them.
+    """Unit directions (36, 2) from the middle of the face through its outline, in order, and the reach of the face
+    along them.
 
     The outline of a turned face folds back over itself on the far side: there the reach is that of the cheek before it.
     """
@@ -219,5 +227,5 @@ def _directions(surface: Array, outline: Array, middle: Array) -> tuple[Array, A
 
 
 def _smoothstep(low: float, high: float, value: Array) -> Array:
-    t = np.clip((value - low) / (high - low), 0.0, 1.0)
+    t: Array = np.clip((value - low) / (high - low), 0.0, 1.0)
     return t * t * (3.0 - 2.0 * t)

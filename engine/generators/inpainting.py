@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 def fill(image: NDArray[np.float32], known: NDArray[np.float32]) -> NDArray[np.float32]:
     """(H, W, C) `image` with the pixels of weight 0 replaced by an average of the known ones around them.
 
-    known: (H, W) weights from 0 to 1; pixels between keep that share of their own colour. The average widens with the distance
-    to what is known (pull-push over a pyramid). Without any known pixel the result is 0.
+    known: (H, W) weights from 0 to 1; pixels between keep that share of their own colour. The average widens with the
+    distance to what is known (pull-push over a pyramid). Without any known pixel the result is 0.
     """
     known = np.clip(known, 0.0, 1.0).astype(np.float32)
     return _fill(image.astype(np.float32) * known[..., None], known)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from engine.face.native_log import quiet_native_log
 from engine.face.regions import MESH_POINTS
+from engine.generators.colour import as_bytes
 from engine.generators.head_shape import CHIN, HAIRLINE, LEFT_EAR, RIGHT_EAR
 from engine.generators.inpainting import fill
 
@@ -46,7 +47,7 @@ class MatteConfig:
 
 
 def person_matte(frame: Picture, landmarks: NDArray[np.float32], config: MatteConfig | None = None) -> Matte | None:
-    """(S, S) 0 for background to 1 for the person whose `landmarks` (478, 3; pixels) these are, or None where that fails.
+    """(S, S) from 0, background, to 1, the person with these `landmarks` (478, 3; pixels); None where that fails.
 
     frame: (S, S, 3) RGB.
     """
@@ -71,11 +72,11 @@ def person_layer(
 ) -> Picture:
     """(S, S, 4) the person alone, premultiplied RGBA; opaque wherever the mesh of `landmarks` (478, 3; pixels) is.
 
-    Over the plate at its own place it gives the frame again, but for this: where the matte is soft, the colour stays near that
-    of the person beside it. A matte that is a little wrong would make a halo of background in front of another one.
+    Over the plate at its own place it gives the frame again, but for this: where the matte is soft, the colour stays
+    near that of the person beside it. A matte that is a little wrong would else carry a halo of background along.
     """
     config = config or MatteConfig()
-    core = cv2.erode((matte >= config.core).astype(np.float32), np.ones((3, 3), np.uint8))
+    core = np.asarray(cv2.erode((matte >= config.core).astype(np.float32), np.ones((3, 3), np.uint8)), np.float32)
     beside = fill(frame.astype(np.float32), core)
     share = np.maximum(matte, 0.02)[..., None]
     unmixed = (frame - (1.0 - share) * plate) / share
@@ -83,10 +84,12 @@ def person_layer(
     inside = core[..., None]
     alpha = np.maximum(matte, cv2.blur(_face(frame, landmarks).astype(np.float32), (3, 3)))[..., None]
     premultiplied = alpha * np.clip(inside * frame + (1.0 - inside) * colour, 0.0, 255.0)
-    return np.clip(np.rint(np.dstack((premultiplied, 255.0 * alpha))), 0, 255).astype(np.uint8)
+    return as_bytes(np.dstack((premultiplied, 255.0 * alpha)))
 
 
-def still_plate(frame: Picture, matte: Matte, landmarks: NDArray[np.float32], config: MatteConfig | None = None) -> Picture:
+def still_plate(
+    frame: Picture, matte: Matte, landmarks: NDArray[np.float32], config: MatteConfig | None = None
+) -> Picture:
     """(S, S, 3) the picture without the head: filled from the background around, and with the neck that the head hid.
 
     landmarks: (478, 3) in pixels.
@@ -99,7 +102,7 @@ def still_plate(frame: Picture, matte: Matte, landmarks: NDArray[np.float32], co
     plate = fill(frame.astype(np.float32), known)
     neck, skin = _neck(frame, matte, landmarks, config)
     plate = plate + neck[..., None] * (skin - plate)
-    return np.clip(np.rint(plate), 0, 255).astype(np.uint8)
+    return as_bytes(plate)
 
 
 def _neck(frame: Picture, matte: Matte, landmarks: NDArray[np.float32], config: MatteConfig) -> tuple[Matte, Matte]:

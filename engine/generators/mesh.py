@@ -9,28 +9,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.face.model import Person
-from engine.face.regions import POINTS
+from engine.face.regions import MESH_POINTS, POINTS
 from engine.generators.base import Generator, GeneratorError, Identity, Tensors
 from engine.generators.eyes import EyeConfig, close_lids, draw_eyes, draw_lids, encode_eyes
 from engine.generators.head_shape import (
     HeadShapeConfig,
     inset_direction,
     moved_vertices,
+    revealed,
     source_vertices,
     texture_positions,
 )
 from engine.generators.matte import person_layer, person_matte, still_plate
-from engine.generators.mouth import MouthConfig, close_lips, draw_mouth, encode_mouth
-from engine.generators.mesh_topology import MESH_POINTS, OPENING_TRIANGLES, SURFACE_TRIANGLES, mesh_triangles
-from engine.generators.rasterizer import rasterize
+from engine.generators.mesh_topology import OPENING_TRIANGLES, SURFACE_TRIANGLES, mesh_triangles
+from engine.generators.mirrored_texture import MirrorConfig, draw_mirrored, mirror_gains, mirror_weights
+from engine.generators.mouth import MouthConfig, close_lips, draw_mouth, encode_mouth, inset_lips
+from engine.generators.rasterizer import Rasterized
 from engine.motion import FaceState, to_pixels
 
 Frame = NDArray[np.uint8]
 Array = NDArray[np.float32]
 
-
 REFINEMENT = 2
-"Bilinear sampling of a layer refined once with a cubic looks like cubic sampling of every frame, at an eighth of its time."
+"Bilinear sampling of a layer refined once looks like bicubic sampling of every frame, in an eighth of its time."
 
 SEAM_JUMP = 3.0 * REFINEMENT
 "Pixels of the head layer between neighbours of the frame that make a seam."
@@ -39,8 +40,15 @@ SEAM_JUMP = 3.0 * REFINEMENT
 class MeshGenerator(Generator):
     """Piecewise-affine warp of a head layer over a still plate, for square frames of `size` pixels.
 
-    Identity tensors: `head` (B, A, A, 4) premultiplied RGBA with a border, refined, `plate` (B, S, S, 3), `vertices` (B, V, 3) and
-    `landmarks` (B, 478, 3) in pixels, `weights` (B, V, 2). Motion tensors: `landmarks` (B, 478, 3) in frame coordinates.
+    A frame is, from back to front: the plate (background, filled where the head was), the person, whose every
+    triangle takes its texture from the source (`head_shape` says where hair and neck go, `mirrored_texture` what a
+    turned source hides), the inside of the mouth, and the eyes.
+
+    `encode` wants landmarks whose depth is of the kind that will drive: `person.landmarks(state)` from `fit_source`.
+    Identity tensors: `head` (B, A, A, 4) the person, premultiplied RGBA with a border, refined; `plate` (B, S, S, 3);
+    `landmarks` (B, 478, 3) and `vertices` (B, V, 3) in pixels; per vertex `weights` (B, V, 2), `inset` (B, V, 2),
+    `mirror_weights` (B, V), `mirror_gains` (B, V, 3); `eye_*` and `mouth_*` as `encode_eyes` and `encode_mouth`
+    return them. Motion tensors: `landmarks` (B, 478, 3) in frame coordinates.
     """
 
     name: ClassVar[str] = "mesh"
@@ -54,14 +62,13 @@ class MeshGenerator(Generator):
         self._shape = shape or HeadShapeConfig()
         self._eyes = EyeConfig()
         self._mouth = MouthConfig()
+        self._mirror = MirrorConfig()
         self._border = size // 4
         self._triangles = mesh_triangles()
         # Rings are behind the face; covers of openings show only where nothing else does.
-        layer = 1e5 * (self._triangles >= MESH_POINTS).any(axis=1)
+        layer = np.where((self._triangles >= MESH_POINTS).any(axis=1), 1e5, 0.0)
         layer[SURFACE_TRIANGLES : SURFACE_TRIANGLES + OPENING_TRIANGLES] = 5e4
         self._layer_depth = layer
-        centres = np.arange(size, dtype=np.float32) + 0.5
-        self._x, self._y = np.meshgrid(centres, centres)
 
     def encode(self, frames: Frame, landmarks: Array) -> Identity:
         size = self.size
@@ -77,8 +84,8 @@ class MeshGenerator(Generator):
     def render(self, identity: Identity, motion: Tensors) -> Frame:
         landmarks = motion["landmarks"]
         batch = len(identity["plate"])
-        if landmarks.shape != (batch, POINTS, 3):
-            raise GeneratorError(f"motion landmarks: expected ({batch}, {POINTS}, 3), got {landmarks.shape}")
+        if landmarks.shape != (batch, POINTS, 3) or not np.isfinite(landmarks).all():
+            raise GeneratorError(f"motion landmarks: expected ({batch}, {POINTS}, 3) finite, got {landmarks.shape}")
         return np.stack([self._render({k: v[i] for k, v in identity.items()}, landmarks[i]) for i in range(batch)])
 
     def _encode(self, frame: Frame, landmarks: Array) -> dict[str, NDArray[Any]]:
@@ -90,12 +97,15 @@ class MeshGenerator(Generator):
             plate = still_plate(frame, matte, points)
             head = person_layer(frame, matte, plate, points)
         border = self._border
+        head = np.asarray(cv2.copyMakeBorder(head, border, border, border, border, cv2.BORDER_REPLICATE), np.uint8)
         vertices, weights = source_vertices(points, matte is not None, self._shape)
         return {
-            "head": _refined(cv2.copyMakeBorder(head, border, border, border, border, cv2.BORDER_REPLICATE)),
+            "head": _refined(head),
             "plate": plate,
             "vertices": vertices,
             "weights": weights,
+            "mirror_weights": mirror_weights(vertices, self._mirror),
+            "mirror_gains": mirror_gains(frame, vertices, self._mirror),
             "inset": inset_direction(vertices, self._shape),
             "landmarks": points,
             **encode_eyes(frame, points, self._eyes),
@@ -107,40 +117,32 @@ class MeshGenerator(Generator):
         driving = close_lips(close_lids(to_pixels(landmarks, size, size), self._eyes))
         source = identity["vertices"]
         moved, rigid = moved_vertices(source, identity["weights"], identity["landmarks"], driving, self._shape)
-        texture = texture_positions(source, identity["inset"], rigid, self._shape)
-        map_x, map_y = self._backward_map(texture, moved)
-        head = cv2.remap(identity["head"], map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+        reveal = revealed(source, rigid)
+        texture = texture_positions(source, identity["inset"], reveal, self._shape)
+        texture = inset_lips(texture, identity["landmarks"], driving, self._mouth)
+        place = REFINEMENT * (texture + np.float32(self._border - 0.5))
+        drawn = self._rasterized(moved)
+        map_x, map_y = drawn.everywhere(place, outside=-9.0)
+        head = np.asarray(cv2.remap(identity["head"], map_x, map_y, cv2.INTER_LINEAR), np.uint8)
+        own_place = REFINEMENT * (source[:, :2] + np.float32(self._border - 0.5))
+        draw_mirrored(head, identity, drawn, own_place, reveal, self._mirror)
         alpha = cv2.cvtColor(cv2.bitwise_not(head[..., 3]), cv2.COLOR_GRAY2RGB)
-        frame: Frame = cv2.add(cv2.cvtColor(head, cv2.COLOR_RGBA2RGB), cv2.multiply(identity["plate"], alpha, scale=1 / 255))
+        behind = cv2.multiply(identity["plate"], alpha, scale=1 / 255)
+        frame = np.asarray(cv2.add(cv2.cvtColor(head, cv2.COLOR_RGBA2RGB), behind), np.uint8)
         _soften_seams(frame, map_x, map_y)
         draw_lids(frame, identity, driving, self._eyes)
         draw_mouth(frame, identity, identity["landmarks"], driving, rigid, self._mouth)
         draw_eyes(frame, identity, identity["landmarks"], driving, rigid, self._eyes)
         return frame
 
-    def _backward_map(self, texture: Array, moved: Array) -> tuple[Array, Array]:
-        """For each pixel of the frame the position in the head layer that it shows, as cv2.remap takes it."""
-        triangles = self._triangles
-        corners = moved[triangles]
+    def _rasterized(self, moved: Array) -> Rasterized:
+        """The moved mesh in the frame, near before far."""
+        corners = moved[self._triangles]
         edge_1, edge_2 = corners[:, 1, :2] - corners[:, 0, :2], corners[:, 2, :2] - corners[:, 0, :2]
-        area = edge_1[:, 0] * edge_2[:, 1] - edge_1[:, 1] * edge_2[:, 0]
-        depth = corners[..., 2].sum(axis=1)
-        order = np.argsort(-(depth + 1e4 * (area > 0) + self._layer_depth), kind="stable")  # what faces away is behind
-        shown = rasterize(moved[:, :2], triangles[order], self.size, self.size)
-
-        positions = REFINEMENT * (texture[triangles] + (self._border - 0.5))
-        safe = np.where(np.abs(area) < 1e-6, 1.0, area)
-        to_1 = np.stack((edge_2[:, 1], -edge_2[:, 0]), axis=1) / safe[:, None]
-        to_2 = np.stack((-edge_1[:, 1], edge_1[:, 0]), axis=1) / safe[:, None]
-        along_1, along_2 = positions[:, 1] - positions[:, 0], positions[:, 2] - positions[:, 0]
-        linear = along_1[:, :, None] * to_1[:, None, :] + along_2[:, :, None] * to_2[:, None, :]
-        origin = positions[:, 0] - np.einsum("tij,tj->ti", linear, corners[:, 0, :2])
-        coefficients = np.empty((len(triangles) + 1, 6), np.float32)
-        coefficients[:-1, 0:2], coefficients[:-1, 2] = linear[order, 0], origin[order, 0]
-        coefficients[:-1, 3:5], coefficients[:-1, 5] = linear[order, 1], origin[order, 1]
-        coefficients[-1] = (0, 0, -9, 0, 0, -9)  # where no triangle is: outside the head layer
-        a, b, c, d, e, f = (np.take(row, shown, mode="wrap") for row in np.ascontiguousarray(coefficients.T))
-        return a * self._x + b * self._y + c, d * self._x + e * self._y + f
+        faces_away = edge_1[:, 0] * edge_2[:, 1] > edge_1[:, 1] * edge_2[:, 0]
+        depth = corners[..., 2].sum(axis=1) + 1e4 * faces_away + self._layer_depth
+        order = np.argsort(-depth, kind="stable")
+        return Rasterized(moved[:, :2], self._triangles, order, self.size, self.size)
 
 
 def _refined(head: Frame) -> Frame:
@@ -149,11 +151,11 @@ def _refined(head: Frame) -> Frame:
     size = (REFINEMENT * width, REFINEMENT * height)
     to_coarse = np.array(((1 / REFINEMENT, 0, 0), (0, 1 / REFINEMENT, 0)))
     flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
-    return cv2.warpAffine(head, to_coarse, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(cv2.warpAffine(head, to_coarse, size, flags=flags, borderMode=cv2.BORDER_REPLICATE), np.uint8)
 
 
 def _soften_seams(frame: Frame, map_x: Array, map_y: Array) -> None:
-    """Anti-alias, in place, where neighbouring pixels show places of the source that are far apart: folds and closed lids."""
+    """Anti-alias, in place, folds and closed lids: where neighbouring pixels show distant places of the source."""
     jump = np.zeros(map_x.shape, np.uint8)
     for mapped in (map_x, map_y):
         across, down = np.abs(np.diff(mapped, axis=1)) > SEAM_JUMP, np.abs(np.diff(mapped, axis=0)) > SEAM_JUMP

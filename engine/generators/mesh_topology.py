@@ -1,13 +1,14 @@
 """Triangles of the face mesh and of the rings around it that carry hair, ears and neck.
 
-Vertices: 0..467 are MediaPipe's surface landmarks, then `RINGS` rings of 36 vertices, innermost first, each vertex outwards of
-one point of the face's outline (`FACE_OVAL`, same order). Triangles wind such that those that face the camera have a
-negative signed area in image coordinates (y down).
+Vertices: 0..467 are MediaPipe's surface landmarks, then `RINGS` rings of 36 vertices, innermost first, each vertex
+outwards of one point of the face's outline (`FACE_OVAL`, same order). Triangles wind such that those that face the
+camera have a negative signed area in image coordinates (y down).
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,8 +57,8 @@ def surface_triangles() -> list[Triangle]:
         following.setdefault(a, set()).add(b)
         neighbours.setdefault(a, set()).add(b)
         neighbours.setdefault(b, set()).add(a)
-    # The edges are directed and each belongs to one triangle. A directed cycle of three is a triangle, the same backwards
-    # (made of its neighbours' edges), or what surrounds a vertex of degree three.
+    # The edges are directed and each belongs to one triangle. A directed cycle of three is a triangle, the same
+    # backwards (made of its neighbours' edges), or what surrounds a vertex with three neighbours.
     faces = {frozenset((a, b, c)) for a, b in FACEMESH_TESSELATION for c in following[b] if a in following[c]}
     faces -= {frozenset(around) for around in neighbours.values() if len(around) == 3}
     one_sided = next((a, b) for a, b in sorted(FACEMESH_TESSELATION) if a not in following[b])
@@ -110,7 +111,7 @@ def ring_triangles(surface: list[Triangle]) -> list[Triangle]:
         rings.append(list(range(first, first + OUTLINE)))
     turned = (FACE_OVAL[0], FACE_OVAL[1]) in _directed_edges(surface)
     triangles: list[Triangle] = []
-    for inner, outer in zip(rings, rings[1:], strict=False):
+    for inner, outer in pairwise(rings):
         for i in range(OUTLINE):
             j = (i + 1) % OUTLINE
             strip = [(inner[i], inner[j], outer[i]), (inner[j], outer[j], outer[i])]

@@ -1,7 +1,7 @@
 """The inside of the mouth: teeth that keep their shape, the upper ones on the skull, the lower ones on the jaw.
 
-What the source shows between its lips is copied; what it hides is made up in its colours: a dark, warm cavity, the edge of
-the upper teeth, a hint of the lower ones and of the tongue.
+What the source shows between its lips is copied; what it hides is made up in its colours: a dark, warm cavity, the edge
+of the upper teeth, a hint of the lower ones and of the tongue.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from engine.face.regions import (
     OUTER_UPPER_LIP,
     RIGHT_EYE_OUTER,
 )
+from engine.generators.colour import as_bytes, skin_colour
 from engine.generators.inpainting import fill
-from engine.generators.patch import Box, affine, blend, cut, moved, polygon
+from engine.generators.patch import Box, affine, blend, blurred, cut, moved, polygon, scaled
 
 Picture = NDArray[np.uint8]
 Array = NDArray[np.float32]
@@ -34,29 +35,32 @@ RIGHT_CORNER, LEFT_CORNER = INNER_UPPER_LIP[0], INNER_UPPER_LIP[-1]
 JAW = (152, 148, 377, 175, 171, 396, 199, 208, 428)
 NOSE_BASE = (2, 97, 326, 98, 327, 94)
 
-# After medians over the open mouths of 46 clips: teeth in video are hardly whiter than the skin, cavities are a dark red.
+# After the open mouths of 46 clips: teeth in video are hardly whiter than the skin. A cavity as light as this errs
+# least.
 ENAMEL_OF_SKIN = np.array((0.98, 1.04, 1.14), np.float32)
-CAVITY_OF_LIPS = np.array((0.62, 0.34, 0.32), np.float32)
+CAVITY_OF_LIPS = np.array((0.46, 0.38, 0.38), np.float32)
 
 
 @dataclass(frozen=True)
 class MouthConfig:
-    """Gaps of the lips are areas between them over the square of the mouth's width; lengths are shares of the width of a mouth at
-    rest, which is taken from the distance of the eyes."""
+    """Gaps of the lips are areas between them over the square of the mouth's width; lengths are shares of the width
+    of a mouth at rest, which is taken from the distance of the eyes."""
 
     closed: float = 0.012
     "Gap at which nothing of the inside shows."
     opening: float = 0.08
     "Gap from which the inside shows fully."
     known: float = 0.15
-    "Gap from which the source's own inside is taken apart into layers; a smaller one is left as it is until the lips part further."
+    "Gap from which the source's own inside is taken apart; a smaller one stays until the lips part further."
     inside_share: float = 0.4
     "Share of it that must be teeth or darkness; where it is lip, the landmarks are wrong."
     smile: float = 0.05
     "The same where teeth fill a share `smile_teeth` of it."
     smile_teeth: float = 0.4
-    lip_shadow: float = 0.05
-    "Reach into the hidden part of copied teeth over which they darken by half."
+    gum: float = 0.1
+    "How far copied teeth go on under the lips before there is gum."
+    depth_shade: float = 0.5
+    "Light that the middle of the cavity loses against its edge."
     shadow: float = 0.08
     "Reach of the lips' shadow on what had to be made up."
     rest_width: float = 0.52
@@ -73,6 +77,9 @@ class MouthConfig:
     "How far the lower teeth reach above the lower lip at most."
     arch: float = 0.62
     "Half the width of the arch of teeth: there they are lost in the shadow of the cheeks."
+    lip_inset: float = 0.25
+    """The lips' inner edge, when they close further than in the source, takes its texture from this far towards their
+    outer edge: on the inner edge itself the source shows a little of the teeth."""
     seam: float = 0.03
     "Softness of the edges of the teeth."
 
@@ -100,12 +107,24 @@ def close_lips(landmarks: Array) -> Array:
     return closed
 
 
+def inset_lips(texture_px: Array, source: Array, driving: Array, config: MouthConfig) -> Array:
+    """Texture positions (V, 2) of the mesh, those of the lips' inner edge moved into the lips as far as they close."""
+    gap = lip_gap(source)
+    closing = float(np.clip(1.0 - lip_gap(driving) / gap, 0.0, 1.0)) if gap > config.closed else 0.0
+    if closing == 0:
+        return texture_px
+    inset = texture_px.copy()
+    for inner, outer in ((INNER_UPPER_LIP, OUTER_UPPER_LIP), (INNER_LOWER_LIP, OUTER_LOWER_LIP)):
+        inset[list(inner)] += config.lip_inset * closing * (texture_px[list(outer)] - texture_px[list(inner)])
+    return inset
+
+
 def encode_mouth(frame: Picture, landmarks: Array, config: MouthConfig) -> dict[str, NDArray[Any]]:
     """Layers of the mouth's inside.
 
-    frame: (S, S, 3) RGB. landmarks: (478, 3) in pixels. Returns `mouth_upper` and `mouth_lower` (M, M, 4) RGBA, `mouth_cavity` (3,)
-    its colour, `mouth_corner` (2,) the patch's corner in pixels of the frame, `mouth_made_up` () and `mouth_gap` () of the source's
-    lips where the layers are made up, else 0.
+    frame: (S, S, 3) RGB. landmarks: (478, 3) in pixels. Returns the patches `mouth_upper` and `mouth_lower` (M, M, 4;
+    RGBA), `mouth_corner` (2,) their corner in pixels of the frame, `mouth_cavity` (3,) the colour behind them,
+    `mouth_made_up` (), and `mouth_gap` (), that of the source's lips where the layers are made up, else 0.
     """
     side = frame.shape[0] // 2
     width = _mouth_width(landmarks)
@@ -115,8 +134,8 @@ def encode_mouth(frame: Picture, landmarks: Array, config: MouthConfig) -> dict[
     contour = landmarks[list(CONTOUR), :2] - corner
     known = polygon(contour, Box(0, 0, side, side)).astype(np.float32) / 255.0
     reach = max(1, round(config.lip_border * width))
-    known = cv2.erode(known, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8))
-    lips, skin = _lip_colour(patch, landmarks[:, :2] - corner), _skin_colour(frame, landmarks)
+    known = np.asarray(cv2.erode(known, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)), np.float32)
+    lips, skin = _lip_colour(patch, landmarks[:, :2] - corner), skin_colour(frame, landmarks)
     gap = lip_gap(landmarks)
     teeth, dark = _teeth_and_dark_share(colour, known, lips)
     shown = (gap >= config.known and teeth + dark >= config.inside_share) or (
@@ -133,15 +152,15 @@ def encode_mouth(frame: Picture, landmarks: Array, config: MouthConfig) -> dict[
         above = np.clip(0.5 + (edge - along) / config.seam, 0.0, 1.0)
         # The lower layer begins above the edge already: nothing shines through where both are soft.
         below = np.clip(1.5 + (along - edge) / config.seam, 0.0, 1.0)
-        upper = _continued(upper, colour, known * above, above, config.lip_shadow * width)
-        lower = _continued(lower, colour, known * below, below, config.lip_shadow * width)
+        upper = _continued(upper, colour, known * above, above, lips, config.gum * width)
+        lower = _continued(lower, colour, known * below, below, lips, config.gum * width)
     return {
-        "mouth_upper": _bytes(upper),
-        "mouth_lower": _bytes(lower),
+        "mouth_upper": as_bytes(upper),
+        "mouth_lower": as_bytes(lower),
         "mouth_cavity": cavity.astype(np.float32),
         "mouth_corner": corner,
-        "mouth_made_up": np.bool_(not shown),
-        "mouth_gap": np.float32(0.0 if shown else gap),
+        "mouth_made_up": np.array(not shown),
+        "mouth_gap": np.array(0.0 if shown else gap, np.float32),
     }
 
 
@@ -161,18 +180,18 @@ def draw_mouth(
         return
     skull, jaw = _teeth_motion(identity["mouth_corner"], source, driving, rigid, config)
     view = box.view(frame)
-    inside = np.empty_like(view)
-    inside[:] = identity["mouth_cavity"]
+    mask = polygon(contour, box, softness=size / 512)
+    cavity = np.broadcast_to(as_bytes(identity["mouth_cavity"]), view.shape)
+    reach = config.shadow * _rest_width(driving, config)
+    depth = blurred(mask, 2.0 * reach, border=cv2.BORDER_CONSTANT)
+    inside = blend(cavity, np.zeros_like(view), scaled(depth, config.depth_shade))
     for layer, motion in ((identity["mouth_lower"], jaw), (identity["mouth_upper"], skull)):
         teeth = moved(layer, motion, box)
         inside = blend(inside, teeth[..., :3], teeth[..., 3])
-    mask = polygon(contour, box, softness=size / 512)
     if identity["mouth_made_up"]:
-        reach = config.shadow * _rest_width(driving, config)
-        depth = cv2.GaussianBlur(cv2.copyMakeBorder(mask, 8, 8, 8, 8, cv2.BORDER_CONSTANT), (0, 0), reach)[8:-8, 8:-8]
-        lit = cv2.convertScaleAbs(depth, alpha=1.3, beta=-60)
-        inside = blend(np.broadcast_to(np.rint(identity["mouth_cavity"]).astype(np.uint8), inside.shape), inside, lit)
-    view[:] = blend(view, inside, cv2.convertScaleAbs(mask, alpha=float(visible)))
+        light = scaled(blurred(mask, reach, border=cv2.BORDER_CONSTANT), 1.3, -60.0)
+        inside = blend(cavity, inside, light)
+    view[:] = blend(view, inside, scaled(mask, float(visible)))
 
 
 def _teeth_motion(
@@ -187,7 +206,8 @@ def _teeth_motion(
         return own
 
     corners = source[[RIGHT_CORNER, LEFT_CORNER]]
-    # The plane of the front teeth: through the corners of the mouth, parallel to the face, a little way towards the lips.
+    # The plane of the front teeth: through the corners of the mouth, parallel to the face, a little way towards the
+    # lips.
     middle = corners.mean(axis=0)
     middle[2] = 0.5 * (middle[2] + source[[MOUTH_TOP, MOUTH_BOTTOM], 2].mean())
     down = 0.5 * (source[JAW[0]] - source[NOSE_BASE[0]])
@@ -214,8 +234,11 @@ def _mouth_width(landmarks: Array) -> float:
 
 
 def _mouth_axes(landmarks: Array, corner: Array, side: int, config: MouthConfig) -> tuple[Array, Array]:
-    """For each pixel of the patch its place across the mouth (0 in the middle) and along the face from the line where the
-    lips meet at rest, both in mouth widths."""
+    """For each pixel of the patch its place across the mouth, 0 in the middle, and along the face, 0 where the lips
+    meet.
+
+    Both in widths of the mouth at rest.
+    """
     right, left = landmarks[RIGHT_CORNER, :2], landmarks[LEFT_CORNER, :2]
     width = _rest_width(landmarks, config)
     axis = (left - right) / max(_mouth_width(landmarks), 1e-6)
@@ -234,7 +257,7 @@ def _mouth_axes(landmarks: Array, corner: Array, side: int, config: MouthConfig)
 
 
 def _teeth_edge(colour: Array, known: Array, across: Array, along: Array) -> float:
-    """Where, along the face, the upper teeth of the source end: after the first bright level below the upper lip, the first dark."""
+    """Where along the face the source's upper teeth end: after the first bright level under the lip, the dark."""
     middle = (known > 0.5) & (np.abs(across) < 0.25)
     if middle.sum() < 8:
         return 0.05
@@ -254,17 +277,21 @@ def _teeth_edge(colour: Array, known: Array, across: Array, along: Array) -> flo
     return float(levels[first + after[0]]) if len(after) else float(high)
 
 
-def _continued(made_up: Array, colour: Array, known: Array, alpha: Array, shadow_px: float) -> Array:
-    """A layer (M, M, 4) of the source's own pixels, continued in their colours, darker, under the lips; `made_up` if there are
-    too few."""
+def _continued(made_up: Array, colour: Array, known: Array, alpha: Array, lips: Array, reach_px: float) -> Array:
+    """A layer (M, M, 4) of the source's own pixels, continued in their colours under the lips, and then as gum.
+
+    Returns `made_up` where the source has too few.
+    """
     if known.sum() < 12:
         return made_up
-    near = cv2.GaussianBlur(known, (0, 0), max(shadow_px, 0.5))
-    light = np.maximum(known, 0.5 + np.minimum(near, 0.5))
-    return np.dstack((fill(colour, known) * light[..., None], 255.0 * alpha))
+    near = cv2.GaussianBlur(cv2.dilate(known, np.ones((3, 3), np.uint8)), (0, 0), max(reach_px, 0.5))
+    own = np.maximum(known, np.clip(2.0 * near, 0.0, 1.0))[..., None]
+    return np.dstack((own * fill(colour, known) + (1.0 - own) * 0.6 * lips, 255.0 * alpha))
 
 
-def _made_up_upper(across: Array, along: Array, enamel: Array, cavity: Array, lips: Array, config: MouthConfig) -> Array:
+def _made_up_upper(
+    across: Array, along: Array, enamel: Array, cavity: Array, lips: Array, config: MouthConfig
+) -> Array:
     # An arch: towards the corners teeth end higher and lie in shadow.
     height = config.upper_edge - 0.25 * across**2 - along
     light = _arch_light(across, config) * (0.88 + 0.12 * _tooth_gaps(across, 0.17))
@@ -274,7 +301,9 @@ def _made_up_upper(across: Array, along: Array, enamel: Array, cavity: Array, li
     return np.dstack((colour, 255.0 * np.clip(0.5 + height / config.seam, 0.0, 1.0)))
 
 
-def _made_up_lower(across: Array, along: Array, enamel: Array, cavity: Array, lips: Array, config: MouthConfig) -> Array:
+def _made_up_lower(
+    across: Array, along: Array, enamel: Array, cavity: Array, lips: Array, config: MouthConfig
+) -> Array:
     depth = along - config.lower_edge - 0.2 * across**2
     light = 0.75 * _arch_light(across, config) * (0.88 + 0.12 * _tooth_gaps(across, 0.11))
     teeth = cavity + (enamel - cavity) * light[..., None]
@@ -308,12 +337,8 @@ def _lip_colour(patch: Picture, landmarks: Array) -> Array:
     outer = polygon(landmarks[[*OUTER_UPPER_LIP, *reversed(OUTER_LOWER_LIP)]], box)
     lips = cv2.subtract(outer, polygon(landmarks[list(CONTOUR)], box)) > 127
     pixels = patch[lips] if lips.any() else patch.reshape(-1, 3)
-    return np.median(pixels.astype(np.float32), axis=0)
-
-
-def _skin_colour(frame: Picture, landmarks: Array) -> Array:
-    points = np.clip(landmarks[[50, 280, 101, 330, 168, 6, 197], :2].astype(int), 0, frame.shape[0] - 1)
-    return np.median(frame[points[:, 1], points[:, 0]].astype(np.float32), axis=0)
+    median: Array = np.median(pixels, axis=0).astype(np.float32)
+    return median
 
 
 def _teeth_and_dark_share(colour: Array, known: Array, lips: Array) -> tuple[float, float]:
@@ -329,18 +354,19 @@ def _teeth_and_dark_share(colour: Array, known: Array, lips: Array) -> tuple[flo
 
 def _cavity_colour(colour: Array, known: Array, lips: Array) -> Array:
     """(3,) the darkest of what the source shows, or a warm shadow."""
-    made_up = CAVITY_OF_LIPS * float(lips.mean())
+    made_up: Array = CAVITY_OF_LIPS * lips
     pixels = colour[known > 0.9]
     if len(pixels) < 12:
         return made_up
     light = pixels.mean(axis=1)
     dark: Array = pixels[light <= np.percentile(light, 8)].mean(axis=0)
-    return np.minimum(dark, 1.4 * made_up)
+    darker: Array = np.minimum(dark, made_up)
+    return darker
 
 
 def _enamel_colour(colour: Array, known: Array, skin: Array) -> Array:
-    """(3,) of the teeth: the brightest of what the source shows if that is hardly more coloured than skin, else from the skin."""
-    made_up = ENAMEL_OF_SKIN * skin
+    """(3,) of the teeth: the brightest of what the source shows, if that is no redder than skin, else from the skin."""
+    made_up: Array = ENAMEL_OF_SKIN * skin
     pixels = colour[known > 0.9]
     if len(pixels) < 12:
         return made_up
@@ -348,7 +374,3 @@ def _enamel_colour(colour: Array, known: Array, skin: Array) -> Array:
     bright: Array = pixels[light >= np.percentile(light, 85)].mean(axis=0)
     red_share, skin_red_share = bright[0] / max(bright.sum(), 1.0), skin[0] / max(skin.sum(), 1.0)
     return bright if bright.mean() > 0.75 * skin.mean() and red_share < skin_red_share + 0.02 else made_up
-
-
-def _bytes(values: Array) -> Picture:
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)

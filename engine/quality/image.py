@@ -31,7 +31,7 @@ def ssim(rendered: Picture, truth: Picture) -> float:
         from skimage.metrics import structural_similarity
     except ImportError as error:
         raise ImportError("SSIM needs scikit-image: pip install 'visavis[bench]'") from error
-    value = structural_similarity(
+    value = structural_similarity(  # type: ignore[no-untyped-call]
         truth,
         rendered,
         channel_axis=2,
@@ -46,5 +46,6 @@ def ssim(rendered: Picture, truth: Picture) -> float:
 def _check(rendered: Picture, truth: Picture) -> None:
     if rendered.shape != truth.shape or rendered.dtype != np.uint8 or truth.dtype != np.uint8:
         raise ValueError(
-            f"expected two uint8 pictures of one size, got {rendered.shape} {rendered.dtype} and {truth.shape} {truth.dtype}"
+            "expected two uint8 pictures of one size, "
+            f"got {rendered.shape} {rendered.dtype} and {truth.shape} {truth.dtype}"
         )

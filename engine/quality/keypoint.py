@@ -11,7 +11,7 @@ Array = NDArray[np.float32]
 
 
 def average_keypoint_distance(rendered: Array, truth: Array) -> float:
-    """Mean distance in the picture of the surface landmarks, as a share of the true distance of the outer eye corners (AKD).
+    """AKD: mean distance in the picture of the surface landmarks, as a share of the true one of the outer eye corners.
 
     rendered, truth: (478, 2 or 3) landmarks in the same unit; irises and depth do not count.
     """

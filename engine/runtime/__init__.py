@@ -17,7 +17,7 @@ def runtime_names() -> list[str]:
 
 
 def load_runtime(name: str) -> Runtime:
-    """Make the runtime `name`. Raises RuntimeUnavailableError where there is none of that name, or where this machine lacks it."""
+    """Make the runtime `name`. Raises RuntimeUnavailableError where there is none, or this machine lacks it."""
     points = {point.name: point for point in entry_points(group=ENTRY_POINT)}
     if name not in points:
         raise RuntimeUnavailableError(f"no runtime is called {name!r}; there are: {', '.join(sorted(points))}")

@@ -114,7 +114,8 @@ def test_render_of_a_full_picture_with_paste_back(clip: Path, tmp_path: Path) ->
     wide[20 : 20 + picture.shape[0], 80 : 80 + picture.shape[1]] = picture
     source, output = tmp_path / "wide.png", tmp_path / "out.mp4"
     cv2.imwrite(str(source), wide[..., ::-1])
-    assert main(["render", "--source", str(source), "--driving", str(clip), "-o", str(output), "--paste-back", "--quiet"]) == 0
+    files = ["--source", str(source), "--driving", str(clip), "-o", str(output)]
+    assert main(["render", *files, "--paste-back", "--quiet"]) == 0
     assert frames_of(output)[0].shape == wide.shape
 
 

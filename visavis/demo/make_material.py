@@ -33,6 +33,8 @@ TEXT = (
 RATE = 25
 LEAD_IN_S = 0.6
 SIZE = 256
+SPEAKER = (slice(0, 212), slice(18, 230))
+"Rows and columns of the mirrored portrait that the camera sees."
 
 
 def smooth_noise(times: Array, period_s: float, seed: int) -> NDArray[np.float64]:
@@ -121,7 +123,9 @@ def make(output: Path = DRIVING, portrait: Path = PORTRAIT) -> None:
     positions = np.arange(int(speech.samples.size * AUDIO_RATE_HZ / speech.rate)) * speech.rate / AUDIO_RATE_HZ
     upsampled = np.interp(positions, np.arange(speech.samples.size), speech.samples).astype(np.int16)
     voice[int(LEAD_IN_S * AUDIO_RATE_HZ) :][: upsampled.size] = upsampled
-    avatar = Avatar.from_image(recoloured(load_image(portrait)), size=SIZE, crop="none")
+    picture = recoloured(load_image(portrait))[SPEAKER]
+    picture = np.asarray(cv2.resize(picture, (SIZE, SIZE), interpolation=cv2.INTER_CUBIC), np.uint8)
+    avatar = Avatar.from_image(picture, size=SIZE, crop="none")
     states = author_states(FaceModel.load(), avatar.source_state, lead_in, count)
     with FileOutput(output, SIZE, SIZE, RATE) as file:
         for k, state in enumerate(states):

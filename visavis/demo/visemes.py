@@ -34,6 +34,8 @@ _SHAPES: dict[str, tuple[float, float, float]] = {
     "k": (0.06, 0.0, 0.0), "g": (0.06, 0.0, 0.0), "N": (0.06, 0.0, 0.0), "h": (0.08, 0.0, 0.0), "j": (0.05, 0.03, 0.0),
 }  # fmt: skip
 _REST = (0.0, 0.0, 0.0)
+_EMPHASIS = 1.5
+"What blending a sound with its neighbours takes from its peak is given back."
 
 
 def mouth_shapes(phonemes: list[Phoneme], times: Array, coarticulation_s: float = 0.035) -> Array:
@@ -41,7 +43,7 @@ def mouth_shapes(phonemes: list[Phoneme], times: Array, coarticulation_s: float 
     fine = np.arange(0.0, float(times[-1]) + 0.2, 0.005)
     starts = np.array([phoneme.start for phoneme in phonemes])
     index = np.searchsorted(starts, fine, side="right") - 1
-    shapes = np.array([_shape(phoneme.name) for phoneme in phonemes] + [_REST], np.float64)
+    shapes = _EMPHASIS * np.array([_shape(phoneme.name) for phoneme in phonemes] + [_REST], np.float64)
     raw = shapes[index]  # -1 before the first sound picks the rest at the end
     reach = np.arange(-0.12, 0.12, 0.005)
     kernel = np.exp(-0.5 * (reach / coarticulation_s) ** 2)

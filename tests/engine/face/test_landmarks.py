@@ -164,6 +164,15 @@ def test_second_face_is_noticed_at_the_next_look(portrait, tracker):
     assert counts[-1] == 2
 
 
+def test_another_resolution_is_another_video(portrait, tracker):
+    tracker.reset()
+    for width, height, left, size in ((640, 480, 100, 400), (320, 240, 40, 200), (1280, 720, 600, 300)):
+        found = tracker.track(canvas(portrait, width, height, left, 20, size))
+        assert found is not None
+        expected = np.array(list(EYES_PX.values())) * size / 512 + (left, 20)
+        np.testing.assert_allclose(eye_pixels(found, width, height), expected, atol=6)
+
+
 def test_closing_twice_is_fine():
     tracker = LandmarkTracker()
     tracker.close()
