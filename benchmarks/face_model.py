@@ -144,7 +144,7 @@ def driving_own_picture(model: FaceModel, clips: list[Clip]) -> dict[str, dict[s
     online, known, still = [], [], []
     for clip in clips:
         person, source = fit_source(model, clip.landmarks[0])
-        fitter = FaceFitter(model)
+        fitter = FaceFitter(model)  # not told of the source, and so it learns the driver
         states = [fitter.fit(points, number * FRAME_SECONDS) for number, points in enumerate(clip.landmarks)]
         online.append(errors(person, states, clip))
         known.append(errors(person, follow(model, person, clip), clip))

@@ -154,7 +154,7 @@ def measure(
         },
     )
     logger.info(
-        "step %.4f  delay %2d  loss %2.0f %%  %5.1f bits  %.3f kbps  coding error %.3f %%  added %.3f %%",
+        "step %.5f  delay %2d  loss %2.0f %%  %5.1f bits  %.3f kbps  coding error %.3f %%  added %.3f %%",
         step, delay, 100 * loss, point.bits, point.kbps, point.coding_error, point.added_error,
     )  # fmt: skip
     return point, runs

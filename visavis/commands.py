@@ -9,11 +9,22 @@ from typing import Annotated, Any, Literal
 import tyro
 
 Size = Literal[256, 512]
-"Side of the rendered frames in pixels."
 
 
-@dataclass(frozen=True)
-class Render:
+@dataclass(frozen=True, kw_only=True)
+class Rendering:
+    """What all commands that render have in common."""
+
+    size: Size = 256
+    "Side of the rendered frames in pixels."
+    generator: str = "mesh"
+    "Which generator renders."
+    runtime: str = "numpy"
+    "What executes the generator."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Render(Rendering):
     """Animate a picture with the face in a video; writes an mp4 with the video's sound.
 
     Frame k of the output shows frame k of the driving video, at the same rate and count.
@@ -29,12 +40,6 @@ class Render:
     "relative: move from the picture's own pose; absolute: take over the driver's pose and place as they are."
     crop: Literal["auto", "none"] = "auto"
     "auto: find the head and crop around it; none: the picture already is a square head crop, keep its geometry."
-    size: Size = 256
-    "Side of the output in pixels."
-    generator: str = "mesh"
-    "Which generator renders."
-    runtime: str = "numpy"
-    "What executes the generator."
     paste_back: bool = False
     "Put the moving head back into the full picture instead of showing the square crop."
     quiet: bool = False
@@ -46,8 +51,8 @@ class Render:
         return render(self)
 
 
-@dataclass(frozen=True)
-class Demo:
+@dataclass(frozen=True, kw_only=True)
+class Demo(Rendering):
     """Watch a call: one process sends face motion and voice, another one renders the talking head.
 
     Ends with an mp4 (driving beside rendered) and a table of what was measured. Without options it uses the material
@@ -60,12 +65,6 @@ class Demo:
     "The video with sound that plays the camera, instead of the one that comes along."
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("visavis-demo.mp4")
     "The mp4 to write."
-    size: Size = 256
-    "Side of the rendered frames in pixels."
-    generator: str = "mesh"
-    "Which generator renders."
-    runtime: str = "numpy"
-    "What executes the generator."
     seconds: float | None = None
     "How long the call lasts; the driving video is repeated as needed. Default: as long as it is."
     report: Path | None = None
@@ -75,6 +74,21 @@ class Demo:
         from visavis.demo.run import demo
 
         return demo(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Track:
+    """Record the face motion in a video, and its sound, as a motion track that can drive instead of the video."""
+
+    driving: Path
+    "The video: one person, face visible."
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    "The motion track (.npz) to write."
+
+    def run(self) -> int:
+        from visavis.render import record_track
+
+        return record_track(self)
 
 
 @dataclass(frozen=True)
@@ -92,8 +106,8 @@ class Serve:
         return serve(self)
 
 
-@dataclass(frozen=True)
-class Call:
+@dataclass(frozen=True, kw_only=True)
+class Call(Rendering):
     """Call somebody: your face's motion and your voice go out, the other's talking head appears on a page."""
 
     room: str
@@ -122,12 +136,6 @@ class Call:
     "Also record what is shown and heard as mp4 here."
     webcam: bool = False
     "Also feed what is shown into a virtual webcam (extra: webcam)."
-    size: Size = 256
-    "Side of the rendered frames in pixels."
-    generator: str = "mesh"
-    "Which generator renders."
-    runtime: str = "numpy"
-    "What executes the generator."
 
     def run(self) -> int:
         from visavis.call import call
@@ -135,8 +143,8 @@ class Call:
         return call(self)
 
 
-@dataclass(frozen=True)
-class Webcam:
+@dataclass(frozen=True, kw_only=True)
+class Webcam(Rendering):
     """Be seen as your picture in any meeting program: camera in, virtual webcam out."""
 
     source: Path
@@ -149,10 +157,6 @@ class Webcam:
     "relative: move from the picture's own pose; absolute: take over your pose and place as they are."
     size: Size = 512
     "Side of the rendered frames in pixels."
-    generator: str = "mesh"
-    "Which generator renders."
-    runtime: str = "numpy"
-    "What executes the generator."
 
     def run(self) -> int:
         from visavis.webcam import webcam
@@ -160,8 +164,8 @@ class Webcam:
         return webcam(self)
 
 
-@dataclass(frozen=True)
-class Bench:
+@dataclass(frozen=True, kw_only=True)
+class Bench(Rendering):
     """Measure this machine: frames per second, latency, bitrate. Prints a table, writes JSON if asked to."""
 
     what: Annotated[Literal["render", "motion", "call", "loss"], tyro.conf.Positional] = "render"
@@ -173,12 +177,6 @@ class Bench:
     "Video; default: the one that comes along."
     seconds: float = 10.0
     "How long to measure."
-    size: Size = 256
-    "Side of the rendered frames in pixels."
-    generator: str = "mesh"
-    "Which generator renders."
-    runtime: str = "numpy"
-    "What executes the generator."
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     "Write the figures as JSON here."
 
@@ -188,11 +186,12 @@ class Bench:
         return bench(self)
 
 
-Command = Render | Demo | Serve | Call | Webcam | Bench
+Command = Render | Track | Demo | Serve | Call | Webcam | Bench
 
 COMMANDS: dict[str, Any] = {
     "demo": Demo,
     "render": Render,
+    "track": Track,
     "serve": Serve,
     "call": Call,
     "webcam": Webcam,

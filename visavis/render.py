@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, track
 
 from engine.avatar import Avatar, Picture
 from engine.face.model import FaceModel
 from engine.face.motion_tracker import MotionTracker
 from engine.motion import FaceState
-from streaming.inputs import MotionTrack, VideoFile, open_input
+from streaming.inputs import InputError, MotionTrack, VideoFile, open_input
 from streaming.media import Samples
 from streaming.outputs import FileOutput
 
 if TYPE_CHECKING:
-    from visavis.commands import Render
+    from visavis.commands import Render, Track
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,20 @@ def _track_driving(track: MotionTrack) -> Driving:
     count = max(states) + 1
     audio = track.audio if track.audio is not None else np.zeros(0, np.int16)
     return Driving(rate, count, audio, ((float(k / rate), states.get(k)) for k in range(count)))
+
+
+def record_track(options: Track) -> int:
+    """Run `visavis track`. Raises InputError, and OSError where the file cannot be written."""
+    console = Console(stderr=True)
+    driving = open_driving(str(options.driving))
+    found = track(driving.states, "tracking", total=driving.count, console=console)
+    states = tuple(state for _, state in found if state is not None)
+    if not states:
+        raise InputError(f"{options.driving}: shows no face; nothing was written")
+    audio = driving.audio if driving.audio.size else None
+    MotionTrack(states, float(driving.rate), audio).save(options.output)
+    console.print(f"{options.output}: {len(states)} states at {float(driving.rate):g} a second")
+    return 0
 
 
 def render(options: Render) -> int:

@@ -434,6 +434,8 @@ class FitterConfig:
 
     settle_seconds: float = 8.0
     "After so much time with a face in view the person stays as it is."
+    same_face: float = 0.012
+    "A first frame whose landmarks come so close to the source picture's, in eye corners' distances, shows its person."
     blend_seconds: float = 0.4
     "Time constant with which the person follows the newest estimate, so that the expression never jumps."
 
@@ -447,9 +449,16 @@ class FaceFitter:
         config: FitConfig = DEFAULT_CONFIG,
         fitter_config: FitterConfig = FitterConfig(),
         person: Person | None = None,
+        source: tuple[Person, FaceState] | None = None,
     ) -> None:
-        """person: known beforehand, then nothing is learned."""
+        """person: known beforehand, then nothing is learned.
+
+        source: of the picture that is to be driven, from `fit_source`. If the first frame turns out to show the same face
+        with the same expression (a clip that drives its own first frame), the source's person is the driver: expressions
+        then count from the same neutral face at both ends.
+        """
         self.model = model
+        self._source = source
         self._config, self._fitter_config = config, fitter_config
         self._estimator = NeutralEstimator(model)
         self._known = person
@@ -483,6 +492,10 @@ class FaceFitter:
     def fit(self, landmarks: NDArray[np.floating], time: float, confidence: float = 1.0) -> FaceState:
         """The motion of the next frame. landmarks: (478, 3) frame coordinates. Raises FitError (see `fit_state`)."""
         points = check_landmarks(landmarks)
+        if self._empty and self._source is not None and self._shows_source(points, *self._source):
+            self._person = self._source[0]
+            self._seen_seconds = np.inf
+            self._empty = False
         if self._empty:
             # One frame already tells the proportions; without it the first frames would be expressions of the mean
             # face.
@@ -494,6 +507,13 @@ class FaceFitter:
             self._learn(points, state)
         self._previous, self._last_time = state, time
         return state
+
+    def _shows_source(self, points: Doubles, person: Person, state: FaceState) -> bool:
+        weights = self.model.metric[:, 0].astype(np.float64)
+        shown = person.landmarks(state).astype(np.float64)
+        pose = align(shown, points, weights)
+        distances = np.linalg.norm((points - pose.project(shown))[:, :2], axis=1)
+        return bool(weights @ distances / weights.sum() < self._fitter_config.same_face * pose.scale * state.scale)
 
     def _learn(self, points: Doubles, state: FaceState) -> None:
         passed = 0.04 if self._last_time is None else float(np.clip(state.time - self._last_time, 0.0, 0.2))

@@ -22,15 +22,11 @@ class MotionTracker:
         model: FaceModel,
         smoothing: SmootherConfig | None = SmootherConfig(),  # noqa: B008 (frozen)
         tracking: TrackerConfig = TrackerConfig(),  # noqa: B008 (frozen)
-        person: Person | None = None,
+        source: tuple[Person, FaceState] | None = None,
     ) -> None:
-        """smoothing: None leaves the motion as fitted.
-
-        person: who is in front of the camera, where that is known, as when the driver's own picture is driven:
-        expressions then count from that picture's neutral face, and both ends mean the same by them.
-        """
+        """smoothing: None leaves the motion as fitted. source: see `FaceFitter`."""
         self._landmarks = LandmarkTracker(tracking)
-        self._fitter = FaceFitter(model, person=person)
+        self._fitter = FaceFitter(model, source=source)
         self._smoother = FaceStateSmoother(model, smoothing) if smoothing is not None else None
         self._observation: FaceObservation | None = None
 

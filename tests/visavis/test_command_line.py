@@ -119,6 +119,17 @@ def test_render_of_a_full_picture_with_paste_back(clip: Path, tmp_path: Path) ->
     assert frames_of(output)[0].shape == wide.shape
 
 
+def test_a_recorded_track_drives_like_its_video(clip: Path, tmp_path: Path) -> None:
+    track, by_track, by_video = tmp_path / "motion.npz", tmp_path / "a.mp4", tmp_path / "b.mp4"
+    assert main(["track", "--driving", str(clip), "-o", str(track)]) == 0
+    for driving, output in ((track, by_track), (clip, by_video)):
+        files = ["--source", str(PORTRAIT), "--driving", str(driving), "-o", str(output)]
+        assert main(["render", *files, "--quiet"]) == 0
+    frames, expected = frames_of(by_track), frames_of(by_video)
+    assert len(frames) == len(expected) == FRAMES
+    assert np.abs(frames[-1].astype(float) - expected[-1]).mean() < 1
+
+
 def error_of(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
     """The one line that a command fails with."""
     assert main([str(argument) for argument in arguments]) == 1

@@ -222,6 +222,24 @@ def test_known_person_stays(model, make_state):
     assert fitter.settled
 
 
+def test_driver_who_looks_like_the_source_picture_is_its_person(model, make_state):
+    random = np.random.default_rng(10)
+    person = random_person(model, random)
+    expression = random_expression(model, random)
+    source = fit_source(model, person.landmarks(make_state((0.1, 0.2, 0), expression)))
+    shifted = person.landmarks(make_state((0.1, 0.2, 0), expression, translation=(0.2, 0.1), scale=0.2))
+    fitter = FaceFitter(model, source=source)
+    fitter.fit(shifted, 0.0)
+    assert fitter.person is source[0]
+    assert fitter.settled
+
+    other = random_person(model, random)
+    fitter.reset()
+    fitter.fit(other.landmarks(make_state((0.1, 0.2, 0), expression)), 0.0)
+    assert fitter.person is not source[0]
+    assert not fitter.settled
+
+
 def test_fitter_goes_on_after_a_lost_face(model, make_state):
     person = model.person()
     fitter = FaceFitter(model)

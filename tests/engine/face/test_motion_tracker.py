@@ -2,6 +2,8 @@ import av
 import numpy as np
 import pytest
 
+from engine.face.fit import fit_source
+from engine.face.landmarks import detect_face
 from engine.face.motion_tracker import MotionTracker
 from engine.motion import to_pixels
 
@@ -29,11 +31,14 @@ def test_frame_without_a_face_is_none_and_the_next_one_is_not(model, portrait):
         assert tracker.process(portrait, 1.0) is not None
 
 
-def test_known_person_is_kept(model, portrait):
-    person = model.person()
-    with MotionTracker(model, person=person) as tracker:
+def test_driver_in_the_source_picture_is_recognised(model, portrait):
+    source = fit_source(model, detect_face(portrait[20:320, 70:370].copy()).landmarks)
+    with MotionTracker(model, source=source) as tracker:
         tracker.process(portrait, 0.0)
-        assert tracker.person is person
+        assert tracker.person is source[0]
+        tracker.reset()
+        tracker.process(np.ascontiguousarray(portrait[:, ::-1]), 0.0)  # a mirrored face is another face
+        assert tracker.person is not source[0]
 
 
 @pytest.mark.data
