@@ -97,7 +97,9 @@ def predict(
     plain = statistics.scale[at_25].astype(np.int64) - logarithm(step)
     contexts = prediction_contexts(reference, newest_step, older_step)
     weights = [int(weight) for weight in statistics.weights[at_25]]
-    corrections = sum(weight * context for weight, context in zip(weights[:-1], contexts, strict=True))
+    corrections = np.zeros(len(plain), np.int64)
+    for weight, context in zip(weights[:-1], contexts, strict=True):
+        corrections += weight * np.asarray(context, np.int64)
     expected = reference.expected - (reference.expected >> _ACTIVITY_DECAY_BITS) + expected_levels(statistics, plain)
     observed = reference.observed - (reference.observed >> _ACTIVITY_DECAY_BITS)
     return Prediction(coordinates, plain + (corrections >> WEIGHT_BITS), weights[-1], observed, expected)
@@ -121,7 +123,8 @@ def expected_levels(statistics: MotionStatistics, size: IntArray) -> IntArray:
     """(D,) mean |residual| in 1/64 step at expected sizes of 1/16 octave."""
     classes = (size >> 2) + CLASS_OF_ONE
     shifts = np.clip((classes - CLASSES + 4) >> 2, 0, 24)
-    return statistics.expected_levels[np.clip(classes - 4 * shifts, 0, CLASSES - 1)] << shifts
+    levels: IntArray = statistics.expected_levels[np.clip(classes - 4 * shifts, 0, CLASSES - 1)] << shifts
+    return levels
 
 
 def decoded_frame(

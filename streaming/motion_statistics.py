@@ -190,7 +190,7 @@ class MotionStatistics:
     @cached_property
     def inverse(self) -> FloatArray:
         """(D, D) parameters = inverse @ coordinates."""
-        return np.linalg.inv(self.transform)
+        return np.asarray(np.linalg.inv(self.transform), np.float64)
 
     @cached_property
     def tables(self) -> list[list[int]]:
@@ -208,7 +208,7 @@ class MotionStatistics:
         """(CLASSES,) mean |residual| under each table, in 1/64 step, at least 1."""
         steps = np.diff(self.cumulative.astype(np.int64), axis=1)
         levels = np.abs(np.arange(SYMBOLS) - LEVELS)
-        return np.maximum(1, (steps * levels).sum(axis=1) * 64 // TOTAL)
+        return np.asarray(np.maximum(1, (steps * levels).sum(axis=1) * 64 // TOTAL), np.int64)
 
     def coordinates(self, state: FaceState, nominal_scale: float) -> IntArray:
         """(D,) integer coordinates of a state, clamped to what the wire carries. CodecError for another face model."""
@@ -227,11 +227,11 @@ class MotionStatistics:
         expression = np.clip(state.expression, -self.expression_limit, self.expression_limit)
         parameters = np.concatenate([rotation, translation, [log_scale], gaze, expression])
         coordinates = np.rint(self.transform @ parameters * UNITS)
-        return np.clip(coordinates, -COORDINATE_LIMIT, COORDINATE_LIMIT).astype(np.int64)
+        return np.asarray(np.clip(coordinates, -COORDINATE_LIMIT, COORDINATE_LIMIT), np.int64)
 
     def state(self, coordinates: IntArray, nominal_scale: float, time: float, confidence: float) -> FaceState:
         """The state at (D,) integer coordinates."""
-        parameters = self.inverse @ (coordinates / UNITS)
+        parameters = (self.inverse @ (coordinates / UNITS)).astype(np.float32)
         log_scale = min(max(float(parameters[5]), -LOG_SCALE_LIMIT), LOG_SCALE_LIMIT)
         return FaceState(
             rotation=parameters[:3],

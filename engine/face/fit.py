@@ -453,9 +453,9 @@ class FaceFitter:
     ) -> None:
         """person: known beforehand, then nothing is learned.
 
-        source: of the picture that is to be driven, from `fit_source`. If the first frame turns out to show the same face
-        with the same expression (a clip that drives its own first frame), the source's person is the driver: expressions
-        then count from the same neutral face at both ends.
+        source: of the picture that is to be driven, from `fit_source`. If the first frame turns out to show the same
+        face with the same expression (a clip that drives its own first frame), the source's person is the driver:
+        expressions then count from the same neutral face at both ends.
         """
         self.model = model
         self._source = source

@@ -1,4 +1,5 @@
 import av
+import cv2
 import numpy as np
 import pytest
 
@@ -37,7 +38,7 @@ def test_driver_in_the_source_picture_is_recognised(model, portrait):
         tracker.process(portrait, 0.0)
         assert tracker.person is source[0]
         tracker.reset()
-        tracker.process(np.ascontiguousarray(portrait[:, ::-1]), 0.0)  # a mirrored face is another face
+        tracker.process(cv2.resize(portrait, (512, 600)), 0.0)  # a longer face is another face
         assert tracker.person is not source[0]
 
 
