@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import tempfile
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +16,7 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks.environment import command_line, write_result
-from engine.avatar import Avatar
+from engine.avatar import Avatar, Picture
 from engine.face.model import FaceModel
 from engine.face.motion_tracker import MotionTracker
 from engine.motion import FaceState
@@ -34,12 +35,27 @@ def bench(options: Bench) -> int:
     """Run the command."""
     console = Console()
     cv2.setNumThreads(1)  # figures of one core: what is left runs the other side of a call
-    measure = {"render": _render, "motion": _motion, "call": _call, "loss": _loss}[options.what]
-    figures, result = measure(options, console)
-    console.print(result)
+    measure = {"render": _render, "motion": _motion, "call": _call}
+    figures: Any
+    if options.what == "loss":
+        figures, table = _loss(console)
+        console.print(table)
+    else:
+        figures = {}
+        for driving in options.driving or (DRIVING,):
+            figures[driving.stem], table = measure[options.what](options, driving, console)
+            console.print(table)
     if options.output is not None:
         write_result(options.output, command_line(), figures)
     return 0
+
+
+def _source(options: Bench, driving: Path) -> Path | Picture:
+    """The picture to animate."""
+    if options.source is not None or not options.driving:
+        return options.source or PORTRAIT
+    _, first = next(VideoFile(driving).frames())
+    return first
 
 
 def _tracked(driving: Path, console: Console, cost: Distribution | None = None) -> list[FaceState]:
@@ -58,11 +74,11 @@ def _tracked(driving: Path, console: Console, cost: Distribution | None = None) 
     return states
 
 
-def _render(options: Bench, console: Console) -> tuple[Any, Table]:
-    states = _tracked(options.driving or DRIVING, console)
+def _render(options: Bench, driving: Path, console: Console) -> tuple[Any, Table]:
+    states = _tracked(driving, console)
     begin = time.perf_counter()
     avatar = Avatar.from_image(
-        options.source or PORTRAIT, generator=options.generator, runtime=options.runtime, size=options.size
+        _source(options, driving), generator=options.generator, runtime=options.runtime, size=options.size
     )
     preparation = time.perf_counter() - begin
     cost, end = Distribution(), time.perf_counter() + options.seconds
@@ -83,9 +99,9 @@ def _render(options: Bench, console: Console) -> tuple[Any, Table]:
     return figures, _table(f"{options.generator} {options.size}x{options.size}, one core", figures)
 
 
-def _motion(options: Bench, console: Console) -> tuple[Any, Table]:
+def _motion(options: Bench, driving: Path, console: Console) -> tuple[Any, Table]:
     tracking, encoding = Distribution(), Distribution()
-    states = _tracked(options.driving or DRIVING, console, tracking)
+    states = _tracked(driving, console, tracking)
     header = StreamHeader.begin(states[0], CodecConfig(), origin=states[0].time)
     encoder, size = MotionEncoder(header), 0
     for state in states:
@@ -102,22 +118,21 @@ def _motion(options: Bench, console: Console) -> tuple[Any, Table]:
     return figures, _table("camera frame to packet, one core (nothing acknowledged)", figures)
 
 
-def _call(options: Bench, console: Console) -> tuple[Any, Table]:
+def _call(options: Bench, driving: Path, console: Console) -> tuple[Any, Table]:
     from visavis.demo.run import measure_call, table
 
-    figures = measure_call(
-        options.source or PORTRAIT,
-        options.driving or DRIVING,
-        options.seconds,
-        options.size,
-        options.generator,
-        options.runtime,
-        console,
-    )
+    source = _source(options, driving)
+    with tempfile.TemporaryDirectory() as folder:
+        if not isinstance(source, Path):
+            first, source = source, Path(folder) / "source.png"
+            cv2.imwrite(str(source), first[..., ::-1])
+        figures = measure_call(
+            source, driving, options.seconds, options.size, options.generator, options.runtime, console
+        )
     return figures, table(figures)
 
 
-def _loss(options: Bench, console: Console) -> tuple[Any, Table]:
+def _loss(console: Console) -> tuple[Any, Table]:
     from benchmarks.impaired_call import SCENARIOS, run_call
 
     reports = [asyncio.run(run_call(scenario)) for scenario in track(SCENARIOS, "calling", console=console)]

@@ -172,9 +172,9 @@ class Bench(Rendering):
     """render: the generator alone; motion: camera frames to packets; call: a whole call, both sides on this machine;
     loss: calls through bad networks, without rendering."""
     source: Path | None = None
-    "Picture; default: the one that comes along."
-    driving: Path | None = None
-    "Video; default: the one that comes along."
+    "Picture; default: the first frame of each driving video that is given, else the one that comes along."
+    driving: tuple[Path, ...] = ()
+    "Videos; default: the one that comes along."
     seconds: float = 10.0
     "How long to measure."
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, track
 
 from engine.avatar import Avatar, Picture
-from engine.face.model import FaceModel
+from engine.face.model import FaceModel, Person
 from engine.face.motion_tracker import MotionTracker
 from engine.motion import FaceState
 from streaming.inputs import InputError, MotionTrack, VideoFile, open_input
@@ -36,16 +36,19 @@ class Driving:
     states: Iterator[tuple[float, FaceState | None]]
 
 
-def open_driving(path: str) -> Driving:
-    """Open a video (its frames are tracked as they are read) or a motion track. Raises InputError."""
+def open_driving(path: str, source: tuple[Person, FaceState] | None = None) -> Driving:
+    """Open a video (its frames are tracked as they are read) or a motion track. Raises InputError.
+
+    source: person and state of the picture to animate; a video that begins with that very picture is measured against it.
+    """
     driving = open_input(path)
     if isinstance(driving, MotionTrack):
         return _track_driving(driving)
-    return Driving(driving.rate, driving.frame_count, driving.read_audio(), _tracked(driving))
+    return Driving(driving.rate, driving.frame_count, driving.read_audio(), _tracked(driving, source))
 
 
-def _tracked(video: VideoFile) -> Iterator[tuple[float, FaceState | None]]:
-    tracker = MotionTracker(FaceModel.load())
+def _tracked(video: VideoFile, source: tuple[Person, FaceState] | None) -> Iterator[tuple[float, FaceState | None]]:
+    tracker = MotionTracker(FaceModel.load(), source=source)
     try:
         for time, frame in video.frames():
             yield time, tracker.process(frame, time)
@@ -82,7 +85,7 @@ def render(options: Render) -> int:
     avatar = Avatar.from_image(
         options.source, generator=options.generator, runtime=options.runtime, size=options.size, crop=options.crop
     )
-    driving = open_driving(str(options.driving))
+    driving = open_driving(str(options.driving), (avatar.person, avatar.source_state))
 
     def finish(frame: Picture) -> Picture:
         return avatar.paste_back(frame) if options.paste_back else frame
