@@ -23,7 +23,7 @@ def describe(command: str) -> dict[str, Any]:
         "commit": _commit(),
         "processor": _processor(),
         "cores": os.cpu_count(),
-        "load_before": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "system": platform.platform(terse=True),
         "python": platform.python_version(),
         "packages": {name: version(name) for name in _PACKAGES},

@@ -12,7 +12,7 @@ from visavis.commands import COMMANDS, Command
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command. Returns the exit status: 0 done, 1 not done (one line on stderr says why), 2 wrong usage."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(level=logging.WARNING, format="visavis: %(message)s")
     command: Command = tyro.extras.subcommand_cli_from_dict(
         COMMANDS,
         prog="visavis",
@@ -28,8 +28,15 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, RuntimeError, OSError) as error:
         # Every error of ours is one of these and its message names the way out; a traceback would hide it.
         logging.getLogger(__name__).debug("the command failed", exc_info=True)
-        print(f"visavis: {error}", file=sys.stderr)
+        print(f"visavis: {_in_words(error)}", file=sys.stderr)
         return 1
+
+
+def _in_words(error: Exception) -> str:
+    """The message, without the number that the system's errors begin with."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ class Driving:
 def open_driving(path: str, source: tuple[Person, FaceState] | None = None) -> Driving:
     """Open a video (its frames are tracked as they are read) or a motion track. Raises InputError.
 
-    source: person and state of the picture to animate; a video that begins with that very picture is measured against it.
+    source: person and state of the picture to animate; a video that begins with that picture is measured against it.
     """
     driving = open_input(path)
     if isinstance(driving, MotionTrack):
