@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from engine.face.model import FaceModel, Person, turning_features
 from engine.face.regions import (
+    INNER_LOWER_LIP,
+    INNER_UPPER_LIP,
     LEFT_EYE_INNER,
     LEFT_EYE_OUTER,
     LEFT_IRIS,
@@ -307,6 +309,9 @@ class NeutralEstimator:
         self._products = self._rows @ identity.T
         self._prior = np.diag(noise / model.identity_deviation.astype(np.float64) ** 2)
         self._identity = identity
+        # The most probable expression that parts the lips by 1, its coefficients being independent and normal.
+        spread = _lip_gap(model.expression) * model.expression_deviation.astype(np.float64) ** 2
+        self._parting = (spread / (spread @ _lip_gap(model.expression)) @ basis).reshape(POINTS, 3)
         self.clear()
 
     def clear(self) -> None:
@@ -338,7 +343,19 @@ class NeutralEstimator:
         rest = difference - person
         rest -= (self._explain @ rest) @ self._model.expression_rows
         rest *= evidence / (evidence + self._config.residual_frames)
-        return (mean + person + rest).reshape(POINTS, 3)
+        return self._with_closed_lips((mean + person + rest).reshape(POINTS, 3))
+
+    def _with_closed_lips(self, neutral: Doubles) -> Doubles:
+        """Lips that are parted in the mean of the frames, as in all talk, are expression and not the person."""
+        excess = float(_lip_gap(neutral)) - float(_lip_gap(self._model.mean))
+        return neutral - max(excess, 0.0) * self._parting
+
+
+def _lip_gap(points: NDArray[np.floating]) -> Doubles:
+    """(...) how far the lips are parted in (..., 478, 3) faces seen from the front."""
+    # The three middle pairs of opposite points.
+    gaps = points[..., list(INNER_LOWER_LIP[3:6]), 1] - points[..., list(INNER_UPPER_LIP[4:7]), 1]
+    return np.asarray(gaps.mean(-1), np.float64)
 
 
 def observed_face(

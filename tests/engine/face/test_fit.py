@@ -269,3 +269,22 @@ def test_fit_takes_few_milliseconds(model, make_state):
         fits.append(time.perf_counter() - middle)
     # Three such products take 3 ms to 15 ms on a core of today; a fit takes 1 ms to 2 ms.
     assert np.median(fits) < max(3 * np.median(unit), 0.01)
+
+
+def test_lips_parted_in_every_frame_are_expression_and_not_the_person(model, make_state):
+    """Somebody who never closes the mouth is still seen with an open one."""
+    parting = model.expression[:, 14, 1] - model.expression[:, 13, 1]
+    spread = parting * model.expression_deviation**2
+    open_mouth = (0.12 * spread / (spread @ parting)).astype(np.float32)
+    generator = np.random.default_rng(3)
+    frames = []
+    for _ in range(40):
+        frames.append(model.person().landmarks(make_state(generator.normal(0, 0.1, 3), open_mouth)))
+    person = fit_person(model, frames)
+    state = fit_state(model, person, frames[-1])
+
+    def gap(points: np.ndarray) -> float:
+        return float(points[14, 1] - points[13, 1])
+
+    assert gap(person.neutral) < gap(model.mean) + 0.01
+    assert gap(np.tensordot(state.expression, model.expression, 1)) == pytest.approx(0.12, abs=0.02)
