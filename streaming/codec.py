@@ -87,7 +87,7 @@ _PRICES = (1.0, 0.5, 1.7, 2.6)
 class CodecConfig:
     """What the sender may choose; all of it reaches the receiver in the stream header."""
 
-    step: float = 0.00175
+    step: float = 0.00173
     "Quantisation step, outer-eye-corner distances (RMS of the landmarks). No coordinate is off by more than 8/7 of it."
     fps: int = 25
     "Ticks per second of the media clock."
