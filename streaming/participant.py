@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections import deque
@@ -27,10 +28,12 @@ from streaming.motion_track import MotionTrackPlayer
 from streaming.outputs import Output
 from streaming.statistics import Distribution
 
+logger = logging.getLogger(__name__)
+
 JOIN_TIMEOUT_S = 5.0
 PLAY_BLOCK = 480
 "Samples of voice handed to the outputs at a time: longer ones would lengthen the playout delay."
-FRAMES_KEPT = 20_000
+FRAMES_KEPT = 100_000
 "The newest frames that `Display.frames` remembers."
 
 Hand: TypeAlias = Callable[..., None]
@@ -170,6 +173,8 @@ class Display:
         self.config = config or DisplayConfig()
         self.rendering = Distribution()
         "Seconds of work for one frame."
+        self.shown = 0
+        "Frames shown so far."
         self.frames: deque[DisplayedFrame] = deque(maxlen=FRAMES_KEPT)
         self.receiver = receiver
         self._outputs = outputs
@@ -180,12 +185,14 @@ class Display:
         "Outputs are given frames and voice from two threads, one at a time."
 
     async def run(self) -> None:
-        """Raises the errors of `Avatar.from_image` for a picture that cannot be animated, and OutputError."""
+        """Raises OutputError. With a picture that cannot be animated the voice goes on, and a warning is logged."""
         self._origin = time.monotonic()
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._show())
                 tasks.create_task(self._play())
+        except ExceptionGroup as group:
+            raise group.exceptions[0] from None  # callers know our errors, not how many tasks there are
         finally:
             self._executor.shutdown(wait=True)
 
@@ -193,12 +200,20 @@ class Display:
         loop = asyncio.get_running_loop()
         picture, avatar = None, None
         async for view in self.receiver.frames(self.config.rate):
-            if picture is not self.receiver.picture or avatar is None:
+            if picture is None or picture is not self.receiver.picture:
                 picture = await self.receiver.wait_for_picture()
-                avatar = await loop.run_in_executor(self._executor, self._avatar, picture)
+                try:
+                    avatar = await loop.run_in_executor(self._executor, self._avatar, picture)
+                except ValueError as error:
+                    # The other side chose the picture: a bad one must not cost us the voice.
+                    avatar = None
+                    logger.warning("the other side's picture cannot be animated: %s", error)
                 continue  # that took a moment: this view is late by now
+            if avatar is None:
+                continue
             await loop.run_in_executor(self._executor, self._show_state, avatar, view.state)
             self.receiver.displayed(view)
+            self.shown += 1
             self.frames.append(DisplayedFrame(time.monotonic(), view.shown_time, view.concealed))
 
     def _avatar(self, picture: RGB) -> Avatar:

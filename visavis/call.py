@@ -106,7 +106,7 @@ async def _report(session: Session, display: Display, page: PageServer, room: st
             )
             continue
         statistics = display.receiver.statistics
-        shown, shown_before = len(display.frames) - shown_before, len(display.frames)
+        shown, shown_before = display.shown - shown_before, display.shown
         figures = [("Frames a second", f"{shown / STATUS_EVERY_S:.0f}")]
         if len(statistics.capture_to_display):
             figures.append(("Latency", f"{1000 * statistics.capture_to_display.quantile(0.5):.0f} ms"))
