@@ -168,31 +168,53 @@ def _comparable(detections: list[Detection]) -> list[Detection]:
     return [one for one in kept if one.width >= COMPARABLE * kept[0].width]
 
 
-def detect_face(image_rgb: Image) -> FaceObservation:
-    """The one face of a still picture, (H, W, 3) RGB.
+class StillFaceDetector:
+    """Finds the one face of still pictures, each for itself: what `detect_face` does, for many of them."""
 
-    A face that is much larger than all others is the one. Raises NoFaceError, or SeveralFacesError with the count.
-    """
-    height, width = image_rgb.shape[:2]
-    detector = FaceDetector()
-    mesh = _start(lambda: FaceMesh(static_image_mode=True, refine_landmarks=True, min_detection_confidence=0.3))
-    try:
-        found = detector.detect_small(image_rgb)
+    def __init__(self) -> None:
+        self._detector = FaceDetector()
+        self._mesh = _start(
+            lambda: FaceMesh(static_image_mode=True, refine_landmarks=True, min_detection_confidence=0.3)
+        )
+
+    def __enter__(self) -> StillFaceDetector:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free the networks. May be called twice."""
+        self._detector.close()
+        _close(self._mesh)
+
+    def detect(self, image_rgb: Image) -> FaceObservation:
+        """The one face of a picture, (H, W, 3) RGB; see `detect_face`."""
+        height, width = image_rgb.shape[:2]
+        found = self._detector.detect_small(image_rgb)
         if len(found) > 1:
             raise SeveralFacesError(len(found))
         windows = [_window_around(found[0], width, height, grow) for grow in (2.0, 3.0, 1.5)] if found else []
         windows.append((0, 0, width, height))
         for window in windows:
-            pixels = _mesh_in_window(mesh, image_rgb, window)
+            pixels = _mesh_in_window(self._mesh, image_rgb, window)
             if pixels is not None:
                 score = found[0].score if found else SCORE_AT_LEAST
                 return FaceObservation(from_pixels(pixels, width, height), confidence(pixels, width, height, score), 1)
-    finally:
-        detector.close()
-        _close(mesh)
-    raise NoFaceError(
-        f"no face found in the {width}x{height} picture; use one that shows the whole face from the front, well lit"
-    )
+        raise NoFaceError(
+            f"no face found in the {width}x{height} picture; use one that shows the whole face from the front, well lit"
+        )
+
+
+def detect_face(image_rgb: Image) -> FaceObservation:
+    """The one face of a still picture, (H, W, 3) RGB.
+
+    A face that is much larger than all others is the one. Raises NoFaceError, or SeveralFacesError with the count.
+    """
+    with StillFaceDetector() as detector:
+        return detector.detect(image_rgb)
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,13 @@
 """Metrics between pictures."""
 
+import sys
+
+import cv2
 import numpy as np
 import pytest
 
-from engine.quality import l1, psnr, ssim
+from engine.quality import MetricUnavailableError, l1, ms_ssim, psnr, ssim
+from engine.quality.image import ssim_with_map
 
 
 def picture(seed: int) -> np.ndarray:
@@ -34,3 +38,28 @@ def test_ssim_is_1_for_equal_pictures_and_falls_with_noise():
 def test_pictures_of_different_size_are_refused(metric):
     with pytest.raises(ValueError, match=r"one size.*\(48, 64, 3\).*\(8, 8, 3\)"):
         metric(picture(0), np.zeros((8, 8, 3), np.uint8))
+
+
+def test_ssim_map_has_the_mean_inside_its_border():
+    pytest.importorskip("skimage", reason="SSIM is part of the optional extra 'bench'")
+    value, similarity = ssim_with_map(picture(1) // 2, picture(1))
+    assert similarity.shape == (48, 64, 3)
+    assert value == ssim(picture(1) // 2, picture(1)) == pytest.approx(similarity[5:-5, 5:-5].mean(), abs=1e-12)
+
+
+def test_ms_ssim_forgives_what_is_only_seen_close_up():
+    pytest.importorskip("torchmetrics", reason="MS-SSIM is part of the optional extra 'bench'")
+    pytest.importorskip("skimage", reason="SSIM is part of the optional extra 'bench'")
+    smooth = cv2.resize(picture(4), (192, 192), interpolation=cv2.INTER_CUBIC)
+    noisy = np.clip(smooth + np.random.default_rng(5).normal(0, 25, smooth.shape), 0, 255).astype(np.uint8)
+    assert ms_ssim(smooth, smooth) == pytest.approx(1.0, abs=1e-5)
+    assert ssim(noisy, smooth) < ms_ssim(noisy, smooth) < 1.0
+    with pytest.raises(ValueError, match="161 pixels"):
+        ms_ssim(picture(0), picture(0))
+
+
+@pytest.mark.parametrize(("metric", "package"), [(ssim, "skimage.metrics"), (ms_ssim, "torchmetrics.functional.image")])
+def test_missing_package_is_named_with_the_way_to_get_it(metric, package, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, None)  # makes the import fail
+    with pytest.raises(MetricUnavailableError, match=r"pip install 'visavis\[bench\]'"):
+        metric(np.zeros((192, 192, 3), np.uint8), np.zeros((192, 192, 3), np.uint8))

@@ -1,0 +1,78 @@
+"""What is compared: generators on a runtime, each with an identity of one or several source frames."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmarks.evaluation.clips import Array, EvaluationError, Frame
+from engine.face.fit import fit_person, fit_source, fit_state
+from engine.face.model import FaceModel, Person
+from engine.generators import Generator, Identity, load_generator
+from engine.motion import FaceState
+from engine.runtime import Compiled, load_runtime
+
+STILL, DELAUNAY = "still", "delaunay"
+"The baselines: the source frame shown all the time, and a flat warp of it by the true landmarks."
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A generator, ready to render."""
+
+    name: str
+    generator: Generator
+    compiled: Compiled
+
+    @property
+    def takes_several_sources(self) -> bool:
+        return type(self.generator).merge is not Generator.merge
+
+    def encode(self, source: Source) -> Identity:
+        """The identity of all of the source's frames, merged."""
+        identities = [
+            self.compiled.encode(frame[None], source.person.landmarks(state)[None].astype(np.float32))
+            for frame, state in zip(source.frames, source.states, strict=True)
+        ]
+        return self.generator.merge(identities)
+
+    def render(self, identity: Identity, person: Person, state: FaceState) -> tuple[Frame, float]:
+        """The frame, and the milliseconds that it took."""
+        begin = time.perf_counter()
+        frame: Frame = self.compiled.render(identity, self.generator.motion(person, state))[0]
+        return frame, (time.perf_counter() - begin) * 1000
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """One or several frames of a person, the principal one first."""
+
+    person: Person
+    frames: list[Frame]
+    states: list[FaceState]
+
+    @classmethod
+    def of(cls, model: FaceModel, frames: Sequence[Frame], landmarks: Sequence[Array]) -> Source:
+        """A single frame keeps its landmarks exactly; over several, one person is fitted."""
+        if len(frames) == 1:
+            person, state = fit_source(model, landmarks[0])
+            return cls(person, list(frames), [state])
+        person = fit_person(model, landmarks)
+        return cls(person, list(frames), [fit_state(model, person, points) for points in landmarks])
+
+
+def load_contenders(generators: Sequence[str], runtime: str, size: int, sources: Sequence[int]) -> list[Contender]:
+    """Compile the generators. Raises GeneratorError, RuntimeUnavailableError, and EvaluationError where several source
+    frames are asked for and no generator takes them."""
+    executor = load_runtime(runtime)
+    contenders = []
+    for name in dict.fromkeys(generators):
+        generator = load_generator(name, size)
+        contenders.append(Contender(name, generator, executor.compile(generator)))
+    if max(sources) > 1 and not any(contender.takes_several_sources for contender in contenders):
+        names = ", ".join(contender.name for contender in contenders)
+        raise EvaluationError(f"{names}: takes one source frame only; leave --sources at 1")
+    return contenders
