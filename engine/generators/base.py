@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -46,3 +46,12 @@ class Generator(ABC):
     @abstractmethod
     def render(self, identity: Identity, motion: Tensors) -> NDArray[np.uint8]:
         """(B, size, size, 3) RGB. Batch of `identity` and `motion` agree."""
+
+    def merge(self, identities: Sequence[Identity]) -> Identity:
+        """One identity of several pictures of the same person (K-shot), the first of which is the principal one.
+
+        Raises GeneratorError from generators that use one picture only, for more than one.
+        """
+        if len(identities) != 1:
+            raise GeneratorError(f"generator {self.name} uses one source picture, not {len(identities)}")
+        return identities[0]

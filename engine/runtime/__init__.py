@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from importlib.metadata import entry_points
 
-from engine.runtime.base import Compiled, Runtime, RuntimeUnavailableError
+from engine.runtime.base import Compiled, Runtime, RuntimeConfig, RuntimeUnavailableError
 
-__all__ = ["Compiled", "Runtime", "RuntimeUnavailableError", "load_runtime", "runtime_names"]
+__all__ = ["Compiled", "Runtime", "RuntimeConfig", "RuntimeUnavailableError", "load_runtime", "runtime_names"]
 
 ENTRY_POINT = "visavis.runtimes"
 
@@ -17,9 +17,15 @@ def runtime_names() -> list[str]:
 
 
 def load_runtime(name: str) -> Runtime:
-    """Make the runtime `name`. Raises RuntimeUnavailableError where there is none, or this machine lacks it."""
+    """Make the runtime `name`, or with a limit to its threads: `auto:2`.
+
+    Raises RuntimeUnavailableError where there is none, or this machine lacks it; ValueError for a limit below 1.
+    """
     points = {point.name: point for point in entry_points(group=ENTRY_POINT)}
-    if name not in points:
-        raise RuntimeUnavailableError(f"no runtime is called {name!r}; there are: {', '.join(sorted(points))}")
-    kind: type[Runtime] = points[name].load()
-    return kind()
+    kind_name, _, threads = name.partition(":")
+    if kind_name not in points:
+        raise RuntimeUnavailableError(f"no runtime is called {kind_name!r}; there are: {', '.join(sorted(points))}")
+    if threads and not threads.isdecimal():
+        raise ValueError(f"runtime {name!r}: after the colon comes a number of threads, as in {kind_name}:2")
+    kind: type[Runtime] = points[kind_name].load()
+    return kind(RuntimeConfig(int(threads) if threads else None))

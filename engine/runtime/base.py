@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
@@ -11,22 +12,53 @@ from numpy.typing import NDArray
 
 from engine.generators.base import Generator, Identity, Tensors
 
+MOST_THREADS = 4
+"Beyond these the small maps of a frame do not divide well, and a call has other work."
+
 
 class RuntimeUnavailableError(RuntimeError):
     """The runtime does not exist or cannot run here; the message says what to use or install."""
 
 
 @dataclass(frozen=True)
+class RuntimeConfig:
+    """What can be chosen about any runtime."""
+
+    threads: int | None = None
+    "Threads that execute a network; None: one for each core that this process may use, four at most."
+
+    def __post_init__(self) -> None:
+        if self.threads is not None and self.threads < 1:
+            raise ValueError(f"a network needs at least one thread, not {self.threads}")
+
+    def thread_count(self) -> int:
+        """The threads to use on this machine."""
+        return self.threads or min(MOST_THREADS, _usable_cores())
+
+
+DEFAULT = RuntimeConfig()
+
+
+@dataclass(frozen=True)
 class Compiled:
-    """A generator's two halves, ready to be called."""
+    """A generator's two halves, ready to be called, one call at a time."""
 
     encode: Callable[[NDArray[np.uint8], NDArray[np.float32]], Identity]
     render: Callable[[Identity, Tensors], NDArray[np.uint8]]
 
 
 class Runtime(Protocol):
-    """Executes generators. Raises RuntimeUnavailableError from `compile` for a generator that it cannot execute."""
+    """Executes generators. Raises RuntimeUnavailableError when made where this machine lacks what it needs, and from
+    `compile` for a generator that it cannot execute."""
 
     name: ClassVar[str]
 
+    def __init__(self, config: RuntimeConfig) -> None: ...
+
     def compile(self, generator: Generator) -> Compiled: ...
+
+
+def _usable_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -5,11 +5,19 @@ from __future__ import annotations
 from typing import ClassVar
 
 from engine.generators.base import Generator
-from engine.runtime.base import Compiled
+from engine.generators.neural import NeuralGenerator
+from engine.runtime.base import DEFAULT, Compiled, RuntimeConfig, RuntimeUnavailableError
 
 
 class NumpyRuntime:
     name: ClassVar[str] = "numpy"
 
+    def __init__(self, config: RuntimeConfig = DEFAULT) -> None:
+        """Threads are OpenCV's own affair; `config` is taken because every runtime takes it."""
+
     def compile(self, generator: Generator) -> Compiled:
+        if isinstance(generator, NeuralGenerator):
+            raise RuntimeUnavailableError(
+                f"runtime numpy executes no networks, and generator {generator.name} has some; use runtime auto"
+            )
         return Compiled(encode=generator.encode, render=generator.render)
