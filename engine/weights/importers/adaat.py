@@ -1,0 +1,73 @@
+"""AdaAT's published checkpoints: `epoch`, `state_dict` (`net_g`, `net_d`), `optimizer`; keys begin with `module.`."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+import torch
+from torch import Tensor
+
+from engine.nets.adaat import PERSON, AdaATNetwork
+from engine.nets.adaat_weights import LayoutError, config_of, network_of, save_network
+
+PREFIX = "module."
+ChannelOrder = Literal["rgb", "bgr"]
+
+
+def read_checkpoint(checkpoint: str | Path | BinaryIO, channel_order: ChannelOrder | None = None) -> AdaATNetwork:
+    """The generator of a published checkpoint, for RGB pictures; float32, eval mode.
+
+    checkpoint: a file, or an open one; also a bare state dict of the generator. The variant and the widths follow from
+    the shapes. channel_order: of the pictures it was trained with; without it, BGR for the person variant (its released
+    code reads pictures so) and RGB for faces (none was released: try both). Raises LayoutError for anything else.
+    """
+    state = _generator_state(_load(checkpoint))
+    config = config_of(state)
+    if channel_order is None:
+        channel_order = "bgr" if config.landmarks == PERSON.landmarks else "rgb"
+    network = network_of(config, state)
+    if channel_order == "bgr":
+        _swap_channels(network)
+    return network
+
+
+def import_checkpoint(
+    checkpoint: str | Path | BinaryIO,
+    weights: Path,
+    channel_order: ChannelOrder | None = None,
+    half: bool = False,
+) -> AdaATNetwork:
+    """Write what `read_checkpoint` reads as weights of ours, a .safetensors file; `half` stores float16."""
+    network = read_checkpoint(checkpoint, channel_order)
+    save_network(network, weights, half)
+    return network
+
+
+def _load(checkpoint: str | Path | BinaryIO) -> object:
+    try:
+        return torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, EOFError, RuntimeError, ValueError) as error:
+        name = checkpoint if isinstance(checkpoint, (str, Path)) else "checkpoint"
+        raise LayoutError(f"{name}: not a checkpoint of tensors alone ({str(error).splitlines()[0]})") from error
+
+
+def _generator_state(content: object) -> dict[str, Tensor]:
+    for key in ("state_dict", "net_g"):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise LayoutError("not a checkpoint of AdaAT: neither state_dict with net_g in it, nor a state dict itself")
+    return {str(key).removeprefix(PREFIX): value for key, value in content.items()}
+
+
+def _swap_channels(network: AdaATNetwork) -> None:
+    """Turn a network for BGR pictures into its equal for RGB ones, or back."""
+    first = network.get_parameter("appearance_encoder.0.in_conv.conv.weight")
+    last = network.get_submodule("appearance_decoder.4.out_conv")
+    with torch.no_grad():
+        first[:, :3] = first[:, :3].flip(1)
+        for parameter in last.parameters():
+            parameter.copy_(parameter.flip(0))
