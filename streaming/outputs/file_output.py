@@ -56,6 +56,8 @@ class FileConfig:
     "x264's trade of speed against size."
     audio_bitrate_bps: int = 96_000
     "AAC, mono."
+    comment: str = SYNTHETIC_COMMENT
+    "What players show about the file. Only a file of true frames may say something else."
 
 
 class FileOutput(Output):
@@ -109,7 +111,7 @@ class FileOutput(Output):
             )
             self._video = self._add_video(config, width + width % 2, height + height % 2)
             self._audio = self._add_audio(config) if audio else None
-            self._container.metadata["comment"] = SYNTHETIC_COMMENT
+            self._container.metadata["comment"] = config.comment
             self._container.start_encoding()
         except (OSError, av.FFmpegError) as error:
             self._discard()

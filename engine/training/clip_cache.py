@@ -1,0 +1,165 @@
+"""Clips decoded once into memory-mapped arrays, so that any frame costs a page fault and not a decoder.
+
+Reads the layout of the data pack: `manifest.csv`, `clips/<size>/<id>.mp4`, and `landmarks/<id>.npz` with `lm`
+(T, 478, 3) as fractions of the frame's width and height and `valid` (T,). `visavis train prepare` makes the same of a
+folder of videos.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+Frames = NDArray[np.uint8]
+Array = NDArray[np.float32]
+
+INDEX = "index.json"
+
+
+class ClipError(ValueError):
+    """The data for training is missing or broken; the message says what is expected."""
+
+
+@dataclass(frozen=True)
+class ClipRow:
+    """A row of the manifest."""
+
+    name: str
+    identity: str
+    split: str
+    path: Path
+    landmarks: Path
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """A clip, every `step`-th frame of which lies in memory-mapped arrays."""
+
+    name: str
+    identity: str
+    split: str
+    frames: Frames
+    "(T, S, S, 3) RGB, memory-mapped."
+    landmarks: Array
+    "(T, 478, 3) frame coordinates. Only frames with a face are kept."
+
+
+def manifest(
+    data: Path, size: int, splits: Sequence[str] = ("train",), rights: Sequence[str] = ()
+) -> Iterator[ClipRow]:
+    """The pack's clips at this size; if `rights` are given, those whose column of that name begins with one of them.
+
+    Raises ClipError without a manifest or landmarks.
+    """
+    path = data / "manifest.csv"
+    if not path.is_file():
+        raise ClipError(f"{data}: no manifest.csv; name a data pack, or make one: visavis train prepare FOLDER")
+    with path.open(newline="") as file:
+        for row in csv.DictReader(file):
+            clip = data / "clips" / str(size) / f"{row['id']}.mp4"
+            if row["split"] not in splits or not clip.is_file():
+                continue
+            if rights and not row["rights"].startswith(tuple(rights)):
+                continue
+            landmarks = data / "landmarks" / f"{row['id']}.npz"
+            if not landmarks.is_file():
+                raise ClipError(f"{landmarks} is missing; every clip of the manifest needs its landmarks")
+            yield ClipRow(row["id"], row["identity"], row["split"], clip, landmarks)
+
+
+def build_cache(
+    data: Path,
+    folder: Path,
+    *,
+    size: int = 256,
+    step: int = 2,
+    splits: Sequence[str] = ("train",),
+    rights: Sequence[str] = (),
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Clip]:
+    """Decode what the folder does not hold yet, and open all. A clip whose file has changed is decoded again.
+
+    step: every how manieth frame is kept: neighbours at 25 frames a second teach nothing new. progress is called with
+    the number of clips done and of all. Raises ClipError.
+    """
+    rows = list(manifest(data, size, splits, rights))
+    if not rows:
+        raise ClipError(f"{data}: no clip of {' or '.join(splits)} at {size} pixels")
+    folder.mkdir(parents=True, exist_ok=True)
+    index_path = folder / INDEX
+    index: dict[str, list[int]] = json.loads(index_path.read_text()) if index_path.is_file() else {}
+    for done, row in enumerate(rows):
+        if progress is not None:
+            progress(done, len(rows))
+        state = row.path.stat()
+        version = [state.st_size, int(state.st_mtime), size, step]
+        if index.get(row.name) != version:
+            _decode(row, folder, size, step)
+            index[row.name] = version
+            _replace(index_path, json.dumps(index).encode())
+    if progress is not None:
+        progress(len(rows), len(rows))
+    return [_open(row, folder) for row in rows]
+
+
+def cache_folder(data: Path, size: int, step: int) -> Path:
+    """Where clips are kept decoded: in the user's cache, or in the folder that VISAVIS_CACHE names."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    root = Path(os.environ.get("VISAVIS_CACHE") or Path(home) / "visavis")
+    mark = hashlib.sha256(str(data.resolve()).encode()).hexdigest()[:12]
+    return root / "clips" / f"{mark}-{size}-{step}"
+
+
+def frame_coordinates(fractions: Array, width: int, height: int) -> Array:
+    """Landmarks (..., 3) from fractions of width and height (z in the scale of x) to frame coordinates."""
+    side = min(width, height)
+    scale = np.array((width, height, width), np.float32) / side
+    centre = np.array((0.5, 0.5, 0.0), np.float32)
+    return ((fractions.astype(np.float32) - centre) * scale).astype(np.float32)
+
+
+def _decode(row: ClipRow, folder: Path, size: int, step: int) -> None:
+    with np.load(row.landmarks) as stored:
+        fractions, valid = np.ascontiguousarray(stored["lm"]), stored["valid"]
+    kept: list[Frames] = []
+    numbers: list[int] = []
+    with av.open(str(row.path)) as container:
+        for number, picture in enumerate(container.decode(video=0)):
+            if number % step or number >= len(valid) or not valid[number]:
+                continue
+            frame = np.asarray(picture.to_ndarray(format="rgb24"), np.uint8)
+            if frame.shape != (size, size, 3):
+                raise ClipError(f"{row.path}: a frame of {frame.shape[1]}x{frame.shape[0]}, expected {size}x{size}")
+            kept.append(frame)
+            numbers.append(number)
+    if len(kept) < 2:
+        raise ClipError(f"{row.path}: fewer than two frames with a face; remove it from the manifest")
+    _save(folder / f"{row.name}.frames.npy", np.stack(kept))
+    _save(folder / f"{row.name}.landmarks.npy", frame_coordinates(fractions[numbers], size, size))
+
+
+def _open(row: ClipRow, folder: Path) -> Clip:
+    frames = np.load(folder / f"{row.name}.frames.npy", mmap_mode="r")
+    return Clip(row.name, row.identity, row.split, frames, np.load(folder / f"{row.name}.landmarks.npy"))
+
+
+def _save(path: Path, array: NDArray[np.generic]) -> None:
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as file:
+        np.save(file, array)
+    os.replace(partial, path)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(content)
+    os.replace(partial, path)
