@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -13,59 +14,63 @@ from engine.face.fit import fit_source
 from engine.face.images import load_image
 from engine.face.landmarks import detect_face
 from engine.face.model import FaceModel, Person
-from engine.generators import load_generator
+from engine.generators import GeneratorError, load_generator
 from engine.motion import FaceState, ReferencePose, absolute_motion, relative_motion
 from engine.runtime import load_runtime
+
+DEFAULT_GENERATOR, DEFAULT_RUNTIME = "portrait", "auto"
 
 Picture = NDArray[np.uint8]
 "(H, W, 3) RGB."
 
 
 class Avatar:
-    """One source picture, encoded once, and rendered with the motion it is given."""
+    """Pictures of one person, encoded once, and rendered with the motion it is given."""
 
-    def __init__(self, picture: Picture, crop: HeadCrop, generator: str, runtime: str, size: int) -> None:
-        """Most callers want `from_image`. `crop` says which square of `picture` the avatar shows."""
+    def __init__(self, pictures: Sequence[Picture], crops: Sequence[HeadCrop], generator: str, runtime: str, size: int):
+        """Most callers want `from_image`. `crops` say which square of each picture the avatar shows."""
         model = FaceModel.load()
-        self._picture = picture
-        self._crop = crop
-        frame = crop.apply(picture, size)
-        landmarks = detect_face(frame).landmarks
+        self._picture = pictures[0]
+        self._crop = crops[0]
+        frames = [crop.apply(picture, size) for picture, crop in zip(pictures, crops, strict=True)]
+        fits = [fit_source(model, detect_face(frame).landmarks) for frame in frames]
         self.person: Person
         self.source_state: FaceState
-        self.person, self.source_state = fit_source(model, landmarks)
+        self.person, self.source_state = fits[0]
         self.size = size
-        self.source_frame: Picture = frame
+        self.source_frame: Picture = frames[0]
         self._generator = load_generator(generator, size)
         compiled = load_runtime(runtime).compile(self._generator)
         self._render = compiled.render
-        # Not the detector's: the depth of these agrees with that of the landmarks that will drive.
-        own = self.person.landmarks(self.source_state).astype(np.float32)
-        self._identity = compiled.encode(frame[None], own[None])
+        # Not the detector's landmarks: the depth of these agrees with that of the landmarks that will drive.
+        own = [person.landmarks(state).astype(np.float32) for person, state in fits]
+        self._identity = self._generator.merge(
+            [compiled.encode(frame[None], landmarks[None]) for frame, landmarks in zip(frames, own, strict=True)]
+        )
         self._reference = ReferencePose()
 
     @classmethod
     def from_image(
         cls,
-        source: str | Path | Picture,
+        source: str | Path | Picture | Sequence[str | Path | Picture],
         *,
-        generator: str = "mesh",
-        runtime: str = "numpy",
+        generator: str = DEFAULT_GENERATOR,
+        runtime: str = DEFAULT_RUNTIME,
         size: int = 256,
         crop: Literal["auto", "none"] = "auto",
     ) -> Avatar:
-        """Make an avatar of the one face in a picture (a path, or (H, W, 3) uint8 RGB).
+        """Make an avatar of the one face in a picture (a path, or (H, W, 3) uint8 RGB), or in several of one person.
 
+        Of several pictures the first is the one that is animated; the others lend what it does not show: teeth, closed
+        eyes, the other cheek.
         crop: 'auto' finds the head and crops around it; 'none' takes a square picture, a head crop already, as it is.
         Raises ImageError for a picture that cannot be used, NoFaceError, SeveralFacesError, GeneratorError.
         """
-        picture = source if isinstance(source, np.ndarray) else load_image(Path(source))
-        height, width = picture.shape[:2]
-        if crop == "none":
-            box = HeadCrop.whole(width, height)
-        else:
-            box = HeadCrop.around(detect_face(picture).landmarks, width, height, PORTRAIT_MARGIN)
-        return cls(picture, box, generator, runtime, size)
+        sources = [source] if isinstance(source, str | Path | np.ndarray) else list(source)
+        if not sources:
+            raise GeneratorError("an avatar is made of at least one picture")
+        pictures = [picture if isinstance(picture, np.ndarray) else load_image(Path(picture)) for picture in sources]
+        return cls(pictures, [_head_crop(picture, crop) for picture in pictures], generator, runtime, size)
 
     def render(self, driving: FaceState, motion: Literal["relative", "absolute"] = "relative") -> Picture:
         """The next frame, (size, size, 3) RGB.
@@ -94,3 +99,10 @@ class Avatar:
     def reset(self) -> None:
         """Forget the driver: another one begins."""
         self._reference = ReferencePose()
+
+
+def _head_crop(picture: Picture, crop: Literal["auto", "none"]) -> HeadCrop:
+    height, width = picture.shape[:2]
+    if crop == "none":
+        return HeadCrop.whole(width, height)
+    return HeadCrop.around(detect_face(picture).landmarks, width, height, PORTRAIT_MARGIN)

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
-from engine.avatar import Avatar
+from engine.avatar import DEFAULT_GENERATOR, DEFAULT_RUNTIME, Avatar
 from engine.face.model import FaceModel
 from engine.face.motion_tracker import MotionTracker
 from engine.motion import FaceState
@@ -148,8 +148,8 @@ class DisplayConfig:
     "Frames a second."
     size: int = 256
     "Side of the rendered frames in pixels."
-    generator: str = "mesh"
-    runtime: str = "numpy"
+    generator: str = DEFAULT_GENERATOR
+    runtime: str = DEFAULT_RUNTIME
 
 
 @dataclass(frozen=True)

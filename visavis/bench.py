@@ -34,7 +34,7 @@ RATE = 25.0
 def bench(options: Bench) -> int:
     """Run the command."""
     console = Console()
-    cv2.setNumThreads(1)  # figures of one core: what is left runs the other side of a call
+    cv2.setNumThreads(1)  # what is left runs the other side of a call; `--runtime auto:1` does the same for networks
     measure = {"render": _render, "motion": _motion, "call": _call}
     figures: Any
     if options.what == "loss":
@@ -76,27 +76,35 @@ def _tracked(driving: Path, console: Console, cost: Distribution | None = None) 
 
 def _render(options: Bench, driving: Path, console: Console) -> tuple[Any, Table]:
     states = _tracked(driving, console)
+    runtimes = {
+        runtime: _render_by(runtime, options, driving, states) for runtime in (options.runtime, *options.compare)
+    }
+    title = f"{options.generator} {options.size}x{options.size}"
+    figures = {"generator": options.generator, "size": options.size, "runtimes": runtimes}
+    return figures, _runtimes_table(title, runtimes)
+
+
+def _render_by(runtime: str, options: Bench, driving: Path, states: list[FaceState]) -> dict[str, Any]:
     begin = time.perf_counter()
     avatar = Avatar.from_image(
-        _source(options, driving), generator=options.generator, runtime=options.runtime, size=options.size
+        _source(options, driving), generator=options.generator, runtime=runtime, size=options.size
     )
     preparation = time.perf_counter() - begin
-    cost, end = Distribution(), time.perf_counter() + options.seconds
+    cost, processor, end = Distribution(), Distribution(), time.perf_counter() + options.seconds
     for state in itertools.cycle(states):
-        begin = time.perf_counter()
+        begin, begin_processor = time.perf_counter(), time.process_time()
         avatar.render(state)
         now = time.perf_counter()
         cost.add(now - begin)
+        processor.add(time.process_time() - begin_processor)
         if now > end:
             break
-    figures = {
-        "generator": options.generator,
-        "size": options.size,
+    return {
         "prepare_s": preparation,
         "render_ms": _milliseconds(cost),
+        "processor_ms": _milliseconds(processor),
         "fps": 1 / cost.quantile(0.5),
     }
-    return figures, _table(f"{options.generator} {options.size}x{options.size}, one core", figures)
 
 
 def _motion(options: Bench, driving: Path, console: Console) -> tuple[Any, Table]:
@@ -152,6 +160,16 @@ def _loss(console: Console) -> tuple[Any, Table]:
 
 def _milliseconds(cost: Distribution) -> dict[str, float]:
     return {name: 1000 * cost.quantile(fraction) for name, fraction in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))}
+
+
+def _runtimes_table(title: str, runtimes: dict[str, Any]) -> Table:
+    result = Table(
+        "runtime", "until ready s", "frame ms", "processor time ms", "frames/s", title=title, caption="p50 / p95 / p99"
+    )
+    for name, entry in runtimes.items():
+        costs = (" / ".join(f"{value:.1f}" for value in entry[key].values()) for key in ("render_ms", "processor_ms"))
+        result.add_row(name, f"{entry['prepare_s']:.2f}", *costs, f"{entry['fps']:.0f}")
+    return result
 
 
 def _table(title: str, figures: dict[str, Any]) -> Table:

@@ -17,10 +17,10 @@ class Rendering:
 
     size: Size = 256
     "Side of the rendered frames in pixels."
-    generator: str = "mesh"
+    generator: str = "portrait"
     "Which generator renders."
-    runtime: str = "numpy"
-    "What executes the generator."
+    runtime: str = "auto"
+    "What executes the generator; auto chooses. A number limits its threads, e.g. auto:1."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +30,8 @@ class Render(Rendering):
     Frame k of the output shows frame k of the driving video, at the same rate and count.
     """
 
-    source: Path
-    "The picture to animate: one person, face visible."
+    source: tuple[Path, ...]
+    "The picture to animate: one person, face visible. More pictures of the same person lend what it does not show."
     driving: Path
     "The video (or recorded motion track, .npz) whose face moves the picture."
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
@@ -147,8 +147,8 @@ class Call(Rendering):
 class Webcam(Rendering):
     """Be seen as your picture in any meeting program: camera in, virtual webcam out."""
 
-    source: Path
-    "The picture to animate: one person, face visible."
+    source: tuple[Path, ...]
+    "The picture to animate: one person, face visible. More pictures of the same person lend what it does not show."
     camera: str = "camera"
     "camera, camera:1 or /dev/video2, or a video file."
     device: str | None = None
@@ -177,6 +177,8 @@ class Bench(Rendering):
     "Videos; default: the one that comes along."
     seconds: float = 10.0
     "How long to measure."
+    compare: tuple[str, ...] = ()
+    "render: other runtimes to measure as well, e.g. openvino:1 onnxruntime torch."
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     "Write the figures as JSON here."
 
@@ -186,7 +188,95 @@ class Bench(Rendering):
         return bench(self)
 
 
-Command = Render | Track | Demo | Serve | Call | Webcam | Bench
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """Train a generator by a recipe; or prepare a folder of your own videos: `visavis train prepare FOLDER -o DATA`.
+
+    A run can be stopped at any time (Ctrl-C) and goes on with --resume, as if it had not been stopped.
+    """
+
+    recipe: Annotated[str, tyro.conf.Positional]
+    "Name of a recipe that comes along, or a .toml file of your own; or the word `prepare`."
+    folder: Annotated[Path | None, tyro.conf.Positional] = None
+    "With `prepare`: the folder of videos, one person each; a subfolder holds one person's."
+    data: Path | None = None
+    "Folder with manifest.csv, clips and landmarks; default: the environment variable VISAVIS_DATA."
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    "Where checkpoint, log, sheets and weights go (default: out/RECIPE); with `prepare`: the data folder to write."
+    resume: bool = False
+    "Go on from the checkpoint in the output folder; with `prepare`: leave out the videos that are done."
+    weights: Path | None = None
+    "Begin with these weights (.safetensors) instead of random ones: to adapt a trained generator."
+    steps: int | None = None
+    "Stop after so many steps; default: at the recipe's end."
+    max_seconds: float | None = None
+    "Stop after so many seconds."
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    "Where to train; auto: on the GPU if there is one."
+    threads: int | None = None
+    "Threads on the CPU; default: one a core."
+
+    def run(self) -> int:
+        from visavis.train import train
+
+        return train(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """Measure how good generators are on test clips: writes JSON, and a page with plots and contact sheets."""
+
+    data: Path
+    "The data pack: manifest.csv, and clips/SIZE/ID.mp4; its rows of the split `test` are used."
+    generator: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    "A generator to evaluate; may be given several times. Default: the one that the other commands render with."
+    runtime: str = Rendering.runtime
+    "What executes the generators."
+    size: Size = 256
+    "Side of the frames in pixels."
+    step: int = 2
+    "Compare every how manieth frame."
+    sources: tuple[int, ...] = (1,)
+    "Numbers of source frames, e.g. 1 2 4; with more than one, only the second half of the clips is compared for it."
+    clips: tuple[str, ...] = ()
+    "Only these clips."
+    cross: bool = False
+    "Also drive people by each other."
+    pairs: int = 10
+    "How many pairs of people, with --cross."
+    lpips_weights: Path | None = None
+    "AlexNet's or VGG16's weights in torchvision's layout, for LPIPS."
+    fid_network: Path | None = None
+    "The Inception network as TorchScript, for FID; it is a program, so trust where it comes from."
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("visavis-evaluation")
+    "The folder to write; its sheets show the people in the clips."
+
+    def run(self) -> int:
+        from visavis.evaluate import evaluate
+
+        return evaluate(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """Make the files that run without torch (ONNX) from a generator's weights, each checked against torch."""
+
+    generator: str = Rendering.generator
+    "Whose networks to export."
+    size: Size = 256
+    "Side of the frames in pixels."
+    source: Path | None = None
+    "The picture to compare on, instead of the one that comes along."
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    "The folder to write; default: beside the weights."
+
+    def run(self) -> int:
+        from visavis.export import export
+
+        return export(self)
+
+
+Command = Render | Track | Demo | Serve | Call | Webcam | Bench | Train | Evaluate | Export
 
 COMMANDS: dict[str, Any] = {
     "demo": Demo,
@@ -196,4 +286,7 @@ COMMANDS: dict[str, Any] = {
     "call": Call,
     "webcam": Webcam,
     "bench": Bench,
+    "evaluate": Evaluate,
+    "train": Train,
+    "export": Export,
 }

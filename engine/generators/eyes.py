@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -140,7 +141,7 @@ def encode_eyes(frame: Picture, landmarks: Array, config: EyeConfig) -> dict[str
     return layers
 
 
-def draw_lids(frame: Picture, identity: dict[str, NDArray[Any]], driving: Array, config: EyeConfig) -> None:
+def draw_lids(frame: Picture, identity: Mapping[str, NDArray[Any]], driving: Array, config: EyeConfig) -> None:
     """Finish upper lids that are more closed than in the source, in place.
 
     Their skin was a few pixels there and is drawn out: it is smoothed, most along the lid, takes half of its colour
@@ -169,7 +170,7 @@ def draw_lids(frame: Picture, identity: dict[str, NDArray[Any]], driving: Array,
 
 
 def draw_eyes(
-    frame: Picture, identity: dict[str, NDArray[Any]], source: Array, driving: Array, rigid: Array, config: EyeConfig
+    frame: Picture, identity: Mapping[str, NDArray[Any]], source: Array, driving: Array, rigid: Array, config: EyeConfig
 ) -> None:
     """Draw the eyeballs into the openings between the lids, in place.
 

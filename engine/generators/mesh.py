@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import cv2
@@ -35,6 +37,34 @@ REFINEMENT = 2
 
 SEAM_JUMP = 3.0 * REFINEMENT
 "Pixels of the head layer between neighbours of the frame that make a seam."
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """A frame that the mesh made, and what was drawn where."""
+
+    frame: Frame
+    "(S, S, 3) RGB."
+    layer_x: Array
+    layer_y: Array
+    "(S, S) the place in the head layer that each pixel shows, in the layer's pixels."
+    border: int
+    "Of the head layer around the source frame, in the frame's pixels."
+    on_person: NDArray[np.bool_]
+    "(S, S) where the person is drawn, and not the plate alone."
+    on_face: NDArray[np.bool_]
+    "(S, S) where the face's own surface is seen, and not hair, neck or an opening."
+    landmarks_px: Array
+    "(478, 3) of the motion, with lids and lips closed where they nearly are."
+
+    @property
+    def place_px(self) -> Array:
+        """(S, S, 2) x and y of the place in the source frame that each pixel shows, in its pixels; NaN on the plate."""
+        place = np.stack((self.layer_x, self.layer_y), axis=2)
+        place *= np.float32(1.0 / REFINEMENT)
+        place -= np.float32(self.border - 0.5)
+        place[~self.on_person] = np.nan
+        return np.asarray(place, np.float32)
 
 
 class MeshGenerator(Generator):
@@ -86,7 +116,7 @@ class MeshGenerator(Generator):
         batch = len(identity["plate"])
         if landmarks.shape != (batch, POINTS, 3) or not np.isfinite(landmarks).all():
             raise GeneratorError(f"motion landmarks: expected ({batch}, {POINTS}, 3) finite, got {landmarks.shape}")
-        return np.stack([self._render({k: v[i] for k, v in identity.items()}, landmarks[i]) for i in range(batch)])
+        return np.stack([self.draw({k: v[i] for k, v in identity.items()}, landmarks[i]).frame for i in range(batch)])
 
     def _encode(self, frame: Frame, landmarks: Array) -> dict[str, NDArray[Any]]:
         points = to_pixels(landmarks, self.size, self.size)
@@ -112,7 +142,8 @@ class MeshGenerator(Generator):
             **encode_mouth(frame, points, self._mouth),
         }
 
-    def _render(self, identity: dict[str, NDArray[Any]], landmarks: Array) -> Frame:
+    def draw(self, identity: Mapping[str, NDArray[Any]], landmarks: Array) -> Drawn:
+        """One frame of an identity without the batch axis. landmarks: (478, 3) in frame coordinates."""
         size = self.size
         driving = close_lips(close_lids(to_pixels(landmarks, size, size), self._eyes))
         source = identity["vertices"]
@@ -133,7 +164,9 @@ class MeshGenerator(Generator):
         draw_lids(frame, identity, driving, self._eyes)
         draw_mouth(frame, identity, identity["landmarks"], driving, rigid, self._mouth)
         draw_eyes(frame, identity, identity["landmarks"], driving, rigid, self._eyes)
-        return frame
+        shown = drawn.triangle_of_pixel
+        on_person = shown < len(self._triangles)
+        return Drawn(frame, map_x, map_y, self._border, on_person, shown < SURFACE_TRIANGLES, driving)
 
     def _rasterized(self, moved: Array) -> Rasterized:
         """The moved mesh in the frame, near before far."""

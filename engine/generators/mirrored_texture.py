@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -84,7 +85,7 @@ def mirror_gains(frame: Frame, vertices: Array, config: MirrorConfig) -> Array:
 
 def draw_mirrored(
     head: Frame,
-    identity: dict[str, NDArray[Any]],
+    identity: Mapping[str, NDArray[Any]],
     drawn: Rasterized,
     texture_px: Array,
     reveal: Array,

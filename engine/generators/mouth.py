@@ -6,6 +6,7 @@ of the upper teeth, a hint of the lower ones and of the tongue.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -165,7 +166,12 @@ def encode_mouth(frame: Picture, landmarks: Array, config: MouthConfig) -> dict[
 
 
 def draw_mouth(
-    frame: Picture, identity: dict[str, NDArray[Any]], source: Array, driving: Array, rigid: Array, config: MouthConfig
+    frame: Picture,
+    identity: Mapping[str, NDArray[Any]],
+    source: Array,
+    driving: Array,
+    rigid: Array,
+    config: MouthConfig,
 ) -> None:
     """Draw the inside of the mouth between the lips, in place.
 

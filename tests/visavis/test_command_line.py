@@ -119,6 +119,18 @@ def test_render_of_a_full_picture_with_paste_back(clip: Path, tmp_path: Path) ->
     assert frames_of(output)[0].shape == wide.shape
 
 
+def test_render_takes_several_pictures_of_a_person(
+    clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    second, output = tmp_path / "second.png", tmp_path / "out.mp4"
+    cv2.imwrite(str(second), frames_of(DRIVING)[40][..., ::-1])
+    files = ["--source", str(PORTRAIT), str(second), "--driving", str(clip), "-o", str(output)]
+    assert main(["render", *files, "--quiet"]) == 0
+    assert len(frames_of(output)) == FRAMES
+    assert main(["render", *files, "--quiet", "--generator", "mesh"]) == 1
+    assert "generator mesh uses one source picture, not 2" in capsys.readouterr().err
+
+
 def test_a_recorded_track_drives_like_its_video(clip: Path, tmp_path: Path) -> None:
     track, by_track, by_video = tmp_path / "motion.npz", tmp_path / "a.mp4", tmp_path / "b.mp4"
     assert main(["track", "--driving", str(clip), "-o", str(track)]) == 0

@@ -125,7 +125,7 @@ def make(output: Path = DRIVING, portrait: Path = PORTRAIT) -> None:
     voice[int(LEAD_IN_S * AUDIO_RATE_HZ) :][: upsampled.size] = upsampled
     picture = recoloured(load_image(portrait))[SPEAKER]
     picture = np.asarray(cv2.resize(picture, (SIZE, SIZE), interpolation=cv2.INTER_CUBIC), np.uint8)
-    avatar = Avatar.from_image(picture, size=SIZE, crop="none")
+    avatar = Avatar.from_image(picture, generator="mesh", size=SIZE, crop="none")
     states = author_states(FaceModel.load(), avatar.source_state, lead_in, count)
     with FileOutput(output, SIZE, SIZE, RATE) as file:
         for k, state in enumerate(states):

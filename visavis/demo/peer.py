@@ -14,6 +14,7 @@ from typing import Any, Literal
 import cv2
 import tyro
 
+from engine.avatar import DEFAULT_GENERATOR, DEFAULT_RUNTIME
 from engine.face.portrait import head_picture
 from streaming.inputs import open_live_input
 from streaming.media_receiver import MediaReceiver
@@ -44,8 +45,8 @@ class DemoPeer:
     seconds: float = 0.0
     record: Path | None = None
     size: int = 256
-    generator: str = "mesh"
-    runtime: str = "numpy"
+    generator: str = DEFAULT_GENERATOR
+    runtime: str = DEFAULT_RUNTIME
 
 
 async def send(options: DemoPeer) -> dict[str, Any]:

@@ -1,0 +1,48 @@
+"""What the networks of `portrait` get to see of what the mesh drew."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.face.regions import INNER_LOWER_LIP, INNER_UPPER_LIP, LEFT_EYE, RIGHT_EYE
+from engine.generators.mesh import Drawn
+
+Frame = NDArray[np.uint8]
+Array = NDArray[np.float32]
+
+GRID = 64
+"Cells a side of the map of places: engine/nets/portrait.py expects as many."
+
+PLATE, PERSON, FACE, EYE, MOUTH = 0, 70, 130, 190, 255
+"What a pixel shows. Edges are blended, so that neighbours in this order are what lies beside each other in a picture."
+
+SUBPIXEL_BITS = 4
+INNER_LIPS = (*INNER_UPPER_LIP, *reversed(INNER_LOWER_LIP))
+
+
+def labelled(drawn: Drawn) -> Frame:
+    """(S, S, 4): the frame that the mesh drew, RGB, and beside it what each pixel shows, `PLATE` to `MOUTH`."""
+    label = np.full(drawn.on_face.shape, PERSON, np.uint8)
+    label[~drawn.on_person] = PLATE
+    label[drawn.on_face] = FACE
+    for points, value in ((RIGHT_EYE, EYE), (LEFT_EYE, EYE), (INNER_LIPS, MOUTH)):
+        # Pixel centres are at halves here and at whole numbers in OpenCV.
+        corners = (drawn.landmarks_px[list(points), :2] - 0.5) * 2**SUBPIXEL_BITS
+        cv2.fillPoly(label, [np.rint(corners).astype(np.int32)], value, cv2.LINE_AA, SUBPIXEL_BITS)
+    return np.dstack((drawn.frame, label))
+
+
+def place_grid(drawn: Drawn) -> Array:
+    """(64, 64, 2) where in the source each cell of the frame comes from, normalised coordinates (-1 to 1 inside).
+
+    The plate has not moved.
+    """
+    size = drawn.frame.shape[0]
+    steps = np.arange(size, dtype=np.float32) + 0.5
+    place = drawn.place_px
+    own = np.stack(np.broadcast_arrays(steps[None, :], steps[:, None]), axis=2)
+    place = np.where(np.isnan(place), own, place)
+    coarse = cv2.resize(place, (GRID, GRID), interpolation=cv2.INTER_AREA)
+    return np.asarray(coarse * (2.0 / size) - 1.0, np.float32)

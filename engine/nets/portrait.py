@@ -1,0 +1,228 @@
+"""The networks of `portrait` for the frame: what corrects, chooses from and paints over a frame that the mesh drew.
+
+The design is ours. From the warping family it has features of the source that are computed once, a residual flow and
+masks of occlusion; from AdaAT (MM 2022, section 3.2) the affine transformation per feature channel, without that
+paper's blend of neighbouring channels.
+
+Everything is computed on maps of `GRID` cells and on two finer ones, whatever the size of the frame: at 512x512 the
+flow, masks and paint of a 256x256 frame are enlarged, and the detail comes from the warped pictures.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+GRID = 64
+"Cells a side of the maps that come from outside (places, weights) and of the source's features."
+INNER = 4 * GRID
+"Side of the frame that the networks look at."
+FLOW_UNIT = 0.1
+"Of the residual flows: a network output of 1 in normalised coordinates, where the frame is 2 wide."
+WARPED_LOGIT = 3.0
+"At the start the masks prefer what the mesh drew."
+
+
+@dataclass(frozen=True)
+class PortraitConfig:
+    """Widths of the maps, in channels, at 64x64, 32x32, 16x16, 128x128 and of the source's features at 64x64."""
+
+    fine: int = 48
+    middle: int = 80
+    coarse: int = 112
+    finest: int = 16
+    features: int = 40
+
+
+class PortraitEncoder(nn.Module):
+    """Features of the source frame, at 64x64."""
+
+    def __init__(self, config: PortraitConfig) -> None:
+        super().__init__()
+        fine, middle, coarse = config.fine, config.middle, config.coarse
+        self.stem = nn.Conv2d(4 * 16, fine, 3, padding=1)
+        self.down_32 = nn.Conv2d(fine, middle, 3, stride=2, padding=1)
+        self.block_32 = Block(middle)
+        self.down_16 = nn.Conv2d(middle, coarse, 3, stride=2, padding=1)
+        self.block_16 = nn.Sequential(Block(coarse), Block(coarse))
+        self.up_32 = nn.Conv2d(coarse + middle, middle, 1)
+        self.up_64 = nn.Conv2d(middle + fine, fine, 1)
+        self.block_64 = Block(fine)
+        self.out = nn.Conv2d(fine, config.features, 1)
+
+    def forward(self, source: Tensor) -> Tensor:
+        """source: (B, S, S, 4) uint8, RGB and label of a source frame. Returns (B, F, 64, 64)."""
+        x64 = functional.relu(self.stem(functional.pixel_unshuffle(_inner(to_float(source)), 4)))
+        x32 = self.block_32(functional.relu(self.down_32(x64)))
+        x16 = self.block_16(functional.relu(self.down_16(x32)))
+        x32 = functional.relu(self.up_32(torch.cat((doubled(x16), x32), dim=1)))
+        x64 = functional.relu(self.up_64(torch.cat((doubled(x32), x64), dim=1)))
+        return cast(Tensor, self.out(self.block_64(x64)))
+
+
+@dataclass(frozen=True, eq=False)
+class PortraitParts:
+    """A frame and what it was composed of; images (B, 3, S, S) with values from 0 to 1."""
+
+    frame: Tensor
+    drawn: Tensor
+    "What the mesh drew, moved by the first residual flow."
+    source: Tensor
+    "The source by the mesh's map, moved by the second residual flow."
+    paint: Tensor
+    masks: Tensor
+    "(B, 3, S, S) shares of drawn, source and paint, which add up to 1."
+    flow: Tensor
+    "(B, 4, 64, 64) both residual flows, normalised coordinates."
+
+
+class PortraitRenderer(nn.Module):
+    """From what the mesh drew to the frame. Training takes `compose`."""
+
+    def __init__(self, config: PortraitConfig) -> None:
+        super().__init__()
+        fine, middle, coarse, finest = config.fine, config.middle, config.coarse, config.finest
+        self.stem = nn.Conv2d(4 * 16, fine, 3, padding=1)
+        self.join = nn.Conv2d(fine + config.features + 3, fine, 1)
+        self.down_32 = nn.Conv2d(fine, middle, 3, stride=2, padding=1)
+        self.block_32 = Block(middle)
+        self.down_16 = nn.Conv2d(middle, coarse, 3, stride=2, padding=1)
+        self.block_16 = nn.Sequential(Block(coarse), Block(coarse))
+        self.transform = ChannelAffine(coarse, config.features)
+        self.up_32 = nn.Conv2d(coarse + middle + config.features, middle, 1)
+        self.up_block_32 = Block(middle)
+        self.up_64 = nn.Conv2d(middle + fine, fine, 1)
+        self.conv_64 = nn.Conv2d(fine, fine, 3, padding=1)
+        self.flow = nn.Conv2d(fine, 4, 3, padding=1)
+        self.up_128 = nn.Conv2d(fine, finest * 4, 3, padding=1)
+        self.conv_128 = nn.Conv2d(finest + 12, finest, 3, padding=1)
+        self.out = nn.Conv2d(finest, 6 * 4, 3, padding=1)
+        nn.init.zeros_(self.flow.weight)
+        nn.init.zeros_(self.out.weight)
+        for module in (self.flow, self.out):
+            nn.init.zeros_(cast(Tensor, module.bias))
+        with torch.no_grad():
+            cast(Tensor, self.out.bias)[12:16] = WARPED_LOGIT  # channels 12..15 become the mask of `drawn`
+
+    def forward(self, drawn: Tensor, source: Tensor, features: Tensor, place: Tensor, weight: Tensor) -> Tensor:
+        """The frame, (B, 3, S, S) from 0 to 1.
+
+        drawn: (B, S, S, 4) uint8, RGB and label of the frame that the mesh drew. source: (B, S, S, 3) uint8, the
+        principal source. features: (B, K, F, 64, 64) of K sources. place: (B, K, 64, 64, 2) where in each source a cell
+        of the frame is, normalised coordinates. weight: (B, K, 64, 64) their shares, which add up to 1.
+        """
+        return self.compose(drawn, source, features, place, weight).frame
+
+    def compose(self, drawn: Tensor, source: Tensor, features: Tensor, place: Tensor, weight: Tensor) -> PortraitParts:
+        """The same, with all parts."""
+        size = drawn.shape[1]
+        whole, shown = to_float(drawn), to_float(source)
+        inner = _inner(whole)
+        sampled = functional.grid_sample(
+            features.flatten(0, 1), place.flatten(0, 1), padding_mode="border", align_corners=False
+        )
+        fused = (sampled.view(features.shape) * weight[:, :, None]).sum(dim=1)
+        grid = pixel_grid(GRID, place)
+        moved = place[:, 0] - grid
+        coverage = functional.avg_pool2d(inner[:, 3:], 4)
+
+        stem = functional.relu(self.stem(functional.pixel_unshuffle(inner, 4)))
+        joined = torch.cat((stem, fused, moved.permute(0, 3, 1, 2), coverage), dim=1)
+        x64 = functional.relu(self.join(joined))
+        x32 = self.block_32(functional.relu(self.down_32(x64)))
+        x16 = self.block_16(functional.relu(self.down_16(x32)))
+        transformed = self.transform(x16, functional.avg_pool2d(fused, 2))
+        x32 = self.up_block_32(functional.relu(self.up_32(torch.cat((doubled(x16), x32, transformed), dim=1))))
+        x64 = functional.relu(self.up_64(torch.cat((doubled(x32), x64), dim=1)))
+        x64 = x64 + functional.relu(self.conv_64(x64))
+
+        flow = FLOW_UNIT * self.flow(x64)
+        # Added before they are enlarged, which is the same and less work.
+        places = place[:, 0].permute(0, 3, 1, 2) + flow[:, 2:]
+        steps = enlarged(torch.cat((flow[:, :2], places), dim=1), size).permute(0, 2, 3, 1)
+        drawn_moved = sample(whole[:, :3], pixel_grid(size, place) + steps[..., :2])
+        source_moved = sample(shown, steps[..., 2:])
+
+        x128 = functional.pixel_shuffle(functional.relu(self.up_128(x64)), 2)
+        seen = functional.pixel_unshuffle(_inner(drawn_moved), 2)
+        x128 = functional.relu(self.conv_128(torch.cat((x128, seen), dim=1)))
+        out = enlarged(functional.pixel_shuffle(self.out(x128), 2), size)
+        paint, masks = torch.sigmoid(out[:, :3]), torch.softmax(out[:, 3:], dim=1)
+        frame = masks[:, :1] * drawn_moved + masks[:, 1:2] * source_moved + masks[:, 2:] * paint
+        return PortraitParts(frame, drawn_moved, source_moved, paint, masks, flow)
+
+
+class ChannelAffine(nn.Module):
+    """AdaAT's operator on features: one affine transformation per channel, from a code; the identity at the start."""
+
+    def __init__(self, code: int, channels: int, hidden: int = 64) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(code, hidden)
+        self.parameters_of = nn.Linear(hidden, 4 * channels)
+        nn.init.zeros_(self.parameters_of.weight)
+        nn.init.zeros_(self.parameters_of.bias)
+
+    def forward(self, coarse: Tensor, features: Tensor) -> Tensor:
+        """coarse: (B, code, h, w), whose mean is the code. features: (B, C, H, W), transformed by channel."""
+        code = functional.relu(self.hidden(coarse.mean(dim=(2, 3))))
+        scale, angle, across, down = self.parameters_of(code).unflatten(1, (4, -1)).unbind(dim=1)
+        scale, angle = 2.0 * torch.sigmoid(scale), torch.pi * torch.tanh(angle)
+        cosine, sine = scale * torch.cos(angle), scale * torch.sin(angle)
+        grid = pixel_grid(features.shape[-1], features)
+        x, y = grid[..., 0][:, None], grid[..., 1][:, None]
+        u = cosine[..., None, None] * x - sine[..., None, None] * y + torch.tanh(across)[..., None, None]
+        v = sine[..., None, None] * x + cosine[..., None, None] * y + torch.tanh(down)[..., None, None]
+        single = features.flatten(0, 1)[:, None]
+        sampled = functional.grid_sample(
+            single, torch.stack((u, v), dim=-1).flatten(0, 1), padding_mode="zeros", align_corners=False
+        )
+        return sampled.view(features.shape)
+
+
+class Block(nn.Module):
+    """Residual block without normalisation: its second convolution starts small."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv_1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv_2 = nn.Conv2d(channels, channels, 3, padding=1)
+        with torch.no_grad():
+            self.conv_2.weight.mul_(0.1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.relu(x + self.conv_2(functional.relu(self.conv_1(x))))
+
+
+def to_float(image: Tensor) -> Tensor:
+    """(B, H, W, C) uint8 to (B, C, H, W) from 0 to 1."""
+    return image.permute(0, 3, 1, 2).to(torch.float32) * (1.0 / 255.0)
+
+
+def _inner(image: Tensor) -> Tensor:
+    factor = image.shape[-1] // INNER
+    return functional.avg_pool2d(image, factor) if factor > 1 else image
+
+
+def doubled(x: Tensor) -> Tensor:
+    return functional.interpolate(x, scale_factor=2.0, mode="nearest")
+
+
+def enlarged(x: Tensor, size: int) -> Tensor:
+    if x.shape[-1] == size:
+        return x
+    return functional.interpolate(x, size=(size, size), mode="bilinear", align_corners=False)
+
+
+def pixel_grid(size: int, like: Tensor) -> Tensor:
+    """(1, size, size, 2) the normalised coordinates of pixel centres: the grid that samples an image as it is."""
+    steps = (torch.arange(size, device=like.device, dtype=like.dtype) * 2.0 + 1.0) / size - 1.0
+    y, x = torch.meshgrid(steps, steps, indexing="ij")
+    return torch.stack((x, y), dim=-1)[None]
+
+
+def sample(image: Tensor, grid: Tensor) -> Tensor:
+    return functional.grid_sample(image, grid, padding_mode="border", align_corners=False)
