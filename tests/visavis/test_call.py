@@ -17,6 +17,9 @@ from visavis.demo import DRIVING, PORTRAIT
 
 START_S = 40.0
 
+LIGHT = ("--generator", "mesh")
+"What is tested is the call; both callers, the browser and a neural generator are too much for two cores."
+
 
 class Program:
     """A visavis command in a process of its own; `async with` ends it."""
@@ -58,7 +61,7 @@ async def test_two_callers_and_the_recording(tmp_path: Path) -> None:
     recording, token = tmp_path / "call.mp4", secrets.token_urlsafe(12)
     async with Program("serve", "--port", "0") as server:
         room = ["--room", "test", "--token", token, "--server", await server.address(), "--page-port", "0"]
-        async with Program("call", *room, "--camera", "none", "--record", recording) as watching:
+        async with Program("call", *room, *LIGHT, "--camera", "none", "--record", recording) as watching:
             await watching.address()
             async with Program("call", *room, "--camera", DRIVING, "--source", PORTRAIT) as talking:
                 wrong = ["--room", "test", "--token", "not-the-token", *room[4:]]
@@ -83,7 +86,7 @@ async def test_a_browser_sees_and_hears_the_call() -> None:
     token = secrets.token_urlsafe(12)
     async with Program("serve", "--port", "0") as server:
         room = ["--room", "test", "--token", token, "--server", await server.address(), "--page-port", "0"]
-        async with Program("call", *room, "--camera", "none") as watching:
+        async with Program("call", *room, *LIGHT, "--camera", "none") as watching:
             page = await watching.address()
             async with Program("call", *room, "--camera", DRIVING, "--source", PORTRAIT) as talking:
                 await talking.address()

@@ -9,7 +9,8 @@ from engine.face.landmarks import detect_face
 from engine.generators import GeneratorError, load_generator
 from engine.generators.mesh import MeshGenerator
 from engine.generators.portrait import PortraitGenerator
-from engine.quality import average_keypoint_distance, l1
+from engine.quality import average_keypoint_distance, l1, ssim
+from engine.quality.regions import FaceRegions
 from engine.runtime import load_runtime
 
 
@@ -86,27 +87,35 @@ def test_wrong_motion_and_no_source_are_refused(generator, compiled, identity):
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("clip", ["p89_01", "p93_01"])
-def test_better_than_the_mesh_on_people_it_never_saw(data_pack, generator, compiled, clip):
-    with av.open(str(data_pack.clip(clip))) as container:
-        frames = [picture.to_ndarray(format="rgb24") for picture in container.decode(video=0)][:61]
-    landmarks = data_pack.landmarks(clip) - np.float32((0.5, 0.5, 0.0))
-    from engine.face.model import FaceModel
-
-    model = FaceModel.load()
-    person, state = fit_source(model, landmarks[0])
-    own = person.landmarks(state).astype(np.float32)[None]
-    mesh = MeshGenerator(256)
-    identity, of_mesh = compiled.encode(frames[0][None], own), mesh.encode(frames[0][None], own)
-    errors, distances = [], []
-    for k in range(10, 61, 10):
-        motion = generator.motion(person, fit_state(model, person, landmarks[k]))
-        truth = frames[k]
-        rendered = (compiled.render(identity, motion)[0], mesh.render(of_mesh, motion)[0])
-        errors.append([l1(frame, truth) for frame in rendered])
-        seen = detect_face(truth).landmarks
-        distances.append([average_keypoint_distance(detect_face(frame).landmarks, seen) for frame in rendered])
-    portrait, warped = np.mean(errors, axis=0)
-    assert portrait < warped
-    portrait, warped = np.mean(distances, axis=0)
-    assert portrait < 1.1 * warped
+def test_better_than_the_mesh_on_people_it_never_saw(data_pack, generator, compiled, model):
+    """Means over three test clips: the picture is closer to the truth, the face is where it should be."""
+    rows = []
+    for clip in ("p90_02", "p93_01", "p94_01"):
+        with av.open(str(data_pack.clip(clip))) as container:
+            frames = [picture.to_ndarray(format="rgb24") for picture in container.decode(video=0)][:61]
+        landmarks = data_pack.landmarks(clip) - np.float32((0.5, 0.5, 0.0))
+        person, state = fit_source(model, landmarks[0])
+        own = person.landmarks(state).astype(np.float32)[None]
+        mesh = MeshGenerator(256)
+        identity, of_mesh = compiled.encode(frames[0][None], own), mesh.encode(frames[0][None], own)
+        for k in range(20, 61, 20):
+            motion = generator.motion(person, fit_state(model, person, landmarks[k]))
+            truth, seen = frames[k], detect_face(frames[k]).landmarks
+            regions = FaceRegions.of(seen, 256)
+            rendered = (compiled.render(identity, motion)[0], mesh.render(of_mesh, motion)[0])
+            rows.append(
+                [
+                    (
+                        l1(frame, truth),
+                        1 - ssim(frame, truth),
+                        l1(frame[regions.mouth], truth[regions.mouth]),
+                        average_keypoint_distance(detect_face(frame).landmarks, seen),
+                    )
+                    for frame in rendered
+                ]
+            )
+    portrait, warped = np.mean(rows, axis=0)
+    assert portrait[0] < 0.99 * warped[0]
+    assert portrait[1] < 0.98 * warped[1]
+    assert portrait[2] < 0.95 * warped[2]
+    assert portrait[3] < 1.1 * warped[3]
