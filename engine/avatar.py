@@ -18,7 +18,7 @@ from engine.generators import GeneratorError, load_generator
 from engine.motion import FaceState, ReferencePose, absolute_motion, relative_motion
 from engine.runtime import load_runtime
 
-DEFAULT_GENERATOR, DEFAULT_RUNTIME = "portrait", "auto"
+DEFAULT_GENERATOR, DEFAULT_RUNTIME = "mesh", "auto"
 
 Picture = NDArray[np.uint8]
 "(H, W, 3) RGB."

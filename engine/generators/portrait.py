@@ -1,4 +1,4 @@
-"""The default generator: the mesh draws, compact networks correct the motion and paint what a warp cannot show."""
+"""The mesh draws, compact networks correct the motion and paint what a warp cannot show."""
 
 from __future__ import annotations
 
