@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.face.regions import LEFT_BROW, LEFT_EYE, LEFT_EYE_OUTER, LIPS, RIGHT_BROW, RIGHT_EYE, RIGHT_EYE_OUTER
+from engine.nets.portrait_dimensions import EYE_SIDE, MOUTH_SIDE
 
 Frame = NDArray[np.uint8]
 Array = NDArray[np.float32]
@@ -19,8 +20,7 @@ Window = Literal["mouth", "right_eye", "left_eye"]
 EYE_WINDOWS: tuple[Window, ...] = ("right_eye", "left_eye")
 WINDOWS: tuple[Window, ...] = ("mouth", *EYE_WINDOWS)
 
-SIDES: dict[Window, int] = {"mouth": 96, "right_eye": 64, "left_eye": 64}
-"In pixels, for frames of 256x256; twice as much for 512x512. Such a pixel is about one of the frame."
+SIDES: dict[Window, int] = {"mouth": MOUTH_SIDE, "right_eye": EYE_SIDE, "left_eye": EYE_SIDE}
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,10 @@ from engine.generators.base import GeneratorError, Identity, Tensors
 from engine.generators.face_windows import EYE_WINDOWS, cut, paste, to_frame, window_side
 from engine.generators.mesh import MeshGenerator
 from engine.generators.neural import Half, Network, NetworkSpec, NeuralGenerator, TensorSpec
-from engine.generators.portrait_drawing import GRID, labelled, place_grid
+from engine.generators.portrait_drawing import labelled, place_grid
 from engine.generators.several_sources import EYES, MOUTH, blended, joined, region_maps, source_shares
 from engine.motion import FaceState, to_pixels
+from engine.nets.portrait_dimensions import DETAIL_FEATURES, EYE_SIDE, FEATURES, GRID, MOUTH_SIDE
 from engine.weights import graph_path, weights_path
 
 if TYPE_CHECKING:
@@ -27,10 +28,6 @@ Frame = NDArray[np.uint8]
 Array = NDArray[np.float32]
 
 MESH = "mesh_"
-FEATURES = 40
-"Channels of the source's features, `PortraitConfig.features`."
-DETAIL_FEATURES = 24
-"The same of its windows, `DetailConfig.features`."
 WHOLE = np.full((3, GRID, GRID), 1.0 / 3.0, np.float32)
 "The regions where one source does it all."
 
@@ -60,8 +57,8 @@ class PortraitGenerator(NeuralGenerator):
         size, wide, small = self.size, window_side("mouth", self.size), window_side("right_eye", self.size)
         mouth, eyes = (wide, wide, 4), (2, small, small, 4)
         features = (FEATURES, GRID, GRID)
-        mouth_features = TensorSpec("mouth_features", (DETAIL_FEATURES, 48, 48), np.float32)
-        eyes_features = TensorSpec("eyes_features", (2, DETAIL_FEATURES, 32, 32), np.float32)
+        mouth_features = TensorSpec("mouth_features", (DETAIL_FEATURES, MOUTH_SIDE // 2, MOUTH_SIDE // 2), np.float32)
+        eyes_features = TensorSpec("eyes_features", (2, DETAIL_FEATURES, EYE_SIDE // 2, EYE_SIDE // 2), np.float32)
         return {
             "encode": NetworkSpec(
                 (
@@ -96,13 +93,17 @@ class PortraitGenerator(NeuralGenerator):
     def torch_module(self, half: Half) -> nn.Module:
         from engine.nets.portrait_halves import load_portrait
 
-        return load_portrait(weights_path(self.name))[half]
+        path = weights_path(self.name)
+        try:
+            return load_portrait(path)[half]
+        except ValueError as error:
+            raise GeneratorError(str(error)) from error
 
     def graph_path(self, half: Half) -> Path:
         return graph_path(self.name, half, self.size)
 
     def motion(self, person: Person, driving: FaceState) -> Tensors:
-        return {"landmarks": person.landmarks(driving)[None].astype(np.float32)}
+        return self._mesh.motion(person, driving)
 
     def merge(self, identities: Sequence[Identity]) -> Identity:
         if not identities:

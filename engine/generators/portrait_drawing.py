@@ -8,12 +8,10 @@ from numpy.typing import NDArray
 
 from engine.face.regions import INNER_LOWER_LIP, INNER_UPPER_LIP, LEFT_EYE, RIGHT_EYE
 from engine.generators.mesh import Drawn
+from engine.nets.portrait_dimensions import GRID
 
 Frame = NDArray[np.uint8]
 Array = NDArray[np.float32]
-
-GRID = 64
-"Cells a side of the map of places: engine/nets/portrait.py expects as many."
 
 PLATE, PERSON, FACE, EYE, MOUTH = 0, 70, 130, 190, 255
 "What a pixel shows. Edges are blended, so that neighbours in this order are what lies beside each other in a picture."

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from engine.face.regions import LEFT_BROW, LEFT_EYE, LEFT_IRIS, LIPS, RIGHT_BROW, RIGHT_EYE, RIGHT_IRIS
 from engine.generators.head_shape import skull_motion
-from engine.generators.portrait_drawing import GRID
+from engine.nets.portrait_dimensions import GRID
 
 Frame = NDArray[np.uint8]
 Array = NDArray[np.float32]
@@ -46,6 +46,8 @@ def source_shares(sources: Array, driving: Array, config: SharesConfig | None = 
 
     sources: (K, 478, 3) landmarks of the source pictures, driving: (478, 3), all in pixels.
     """
+    if len(sources) == 1:
+        return np.ones((1, 3), np.float32)
     config = config or SharesConfig()
     losses = np.array([_losses(source, driving, config) for source in sources])
     losses[1:, HEAD] += config.loyalty

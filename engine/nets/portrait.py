@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-GRID = 64
-"Cells a side of the maps that come from outside (places, weights) and of the source's features."
+from engine.nets.pictures import planes
+from engine.nets.portrait_dimensions import FEATURES, GRID
+
 INNER = 4 * GRID
 "Side of the frame that the networks look at."
 FLOW_UNIT = 0.1
@@ -35,7 +36,7 @@ class PortraitConfig:
     middle: int = 80
     coarse: int = 112
     finest: int = 16
-    features: int = 40
+    features: int = FEATURES
 
 
 class PortraitEncoder(nn.Module):
@@ -56,7 +57,7 @@ class PortraitEncoder(nn.Module):
 
     def forward(self, source: Tensor) -> Tensor:
         """source: (B, S, S, 4) uint8, RGB and label of a source frame. Returns (B, F, 64, 64)."""
-        x64 = functional.relu(self.stem(functional.pixel_unshuffle(_inner(to_float(source)), 4)))
+        x64 = functional.relu(self.stem(functional.pixel_unshuffle(_inner(planes(source)), 4)))
         x32 = self.block_32(functional.relu(self.down_32(x64)))
         x16 = self.block_16(functional.relu(self.down_16(x32)))
         x32 = functional.relu(self.up_32(torch.cat((doubled(x16), x32), dim=1)))
@@ -120,7 +121,7 @@ class PortraitRenderer(nn.Module):
     def compose(self, drawn: Tensor, source: Tensor, features: Tensor, place: Tensor, weight: Tensor) -> PortraitParts:
         """The same, with all parts."""
         size = drawn.shape[1]
-        whole, shown = to_float(drawn), to_float(source)
+        whole, shown = planes(drawn), planes(source)
         inner = _inner(whole)
         sampled = functional.grid_sample(
             features.flatten(0, 1), place.flatten(0, 1), padding_mode="border", align_corners=False
@@ -195,11 +196,6 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return functional.relu(x + self.conv_2(functional.relu(self.conv_1(x))))
-
-
-def to_float(image: Tensor) -> Tensor:
-    """(B, H, W, C) uint8 to (B, C, H, W) from 0 to 1."""
-    return image.permute(0, 3, 1, 2).to(torch.float32) * (1.0 / 255.0)
 
 
 def _inner(image: Tensor) -> Tensor:

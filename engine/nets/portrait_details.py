@@ -13,7 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from engine.nets.portrait import FLOW_UNIT, WARPED_LOGIT, Block, doubled, enlarged, pixel_grid, sample, to_float
+from engine.nets.pictures import planes
+from engine.nets.portrait import FLOW_UNIT, WARPED_LOGIT, Block, doubled, enlarged, pixel_grid, sample
+from engine.nets.portrait_dimensions import DETAIL_FEATURES
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class DetailConfig:
     fine: int = 32
     middle: int = 48
     coarse: int = 64
-    features: int = 24
+    features: int = DETAIL_FEATURES
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +79,7 @@ class DetailEncoder(nn.Module):
 
     def forward(self, source: Tensor) -> Tensor:
         """source: (B, N, N, 4) uint8, RGB and label; N is `side` or a multiple. Returns (B, F, side / 2, side / 2)."""
-        features: Tensor = self.out(self.trunk(functional.pixel_unshuffle(_reduced(to_float(source), self.side), 2)))
+        features: Tensor = self.out(self.trunk(functional.pixel_unshuffle(_reduced(planes(source), self.side), 2)))
         return features
 
 
@@ -104,7 +106,7 @@ class DetailRenderer(nn.Module):
     def compose(self, drawn: Tensor, source: Tensor, features: Tensor) -> DetailParts:
         """drawn, source: (B, N, N, 4) uint8, RGB and label. features: (B, F, side / 2, side / 2)."""
         size = drawn.shape[1]
-        whole, shown = to_float(drawn), to_float(source)[:, :3]
+        whole, shown = planes(drawn), planes(source)[:, :3]
         x = self.trunk(torch.cat((functional.pixel_unshuffle(_reduced(whole, self.side), 2), features), dim=1))
         flow = FLOW_UNIT * self.flow(x)
         steps = enlarged(flow, size).permute(0, 2, 3, 1)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from engine.generators.base import GeneratorError
-from engine.generators.face_windows import SIDES
+from engine.nets.pictures import pixels
 from engine.nets.portrait import PortraitConfig, PortraitEncoder, PortraitRenderer
 from engine.nets.portrait_details import DetailConfig, DetailEncoder, DetailRenderer
+from engine.nets.portrait_dimensions import EYE_SIDE, MOUTH_SIDE
 
 
 class PortraitEncodeHalf(nn.Module):
@@ -21,8 +20,8 @@ class PortraitEncodeHalf(nn.Module):
     def __init__(self, frame: PortraitConfig, detail: DetailConfig) -> None:
         super().__init__()
         self.frame = PortraitEncoder(frame)
-        self.mouth = DetailEncoder(detail, SIDES["mouth"])
-        self.eyes = DetailEncoder(detail, SIDES["right_eye"])
+        self.mouth = DetailEncoder(detail, MOUTH_SIDE)
+        self.eyes = DetailEncoder(detail, EYE_SIDE)
 
     def forward(self, source: Tensor, mouth: Tensor, eyes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """source (B, S, S, 4), mouth (B, N, N, 4), eyes (B, 2, M, M, 4), uint8: RGB and label of the source and its
@@ -38,8 +37,8 @@ class PortraitRenderHalf(nn.Module):
     def __init__(self, frame: PortraitConfig, detail: DetailConfig) -> None:
         super().__init__()
         self.frame = PortraitRenderer(frame)
-        self.mouth = DetailRenderer(detail, SIDES["mouth"])
-        self.eyes = DetailRenderer(detail, SIDES["right_eye"])
+        self.mouth = DetailRenderer(detail, MOUTH_SIDE)
+        self.eyes = DetailRenderer(detail, EYE_SIDE)
 
     def forward(
         self,
@@ -62,12 +61,7 @@ class PortraitRenderHalf(nn.Module):
         frame = self.frame(drawn, source, features, place, weight)
         mouth = self.mouth(mouth_drawn, mouth_source, mouth_features)
         eyes = self.eyes(eyes_drawn.flatten(0, 1), eyes_source.flatten(0, 1), eyes_features.flatten(0, 1))
-        return to_bytes(frame), to_bytes(mouth), to_bytes(eyes).view(-1, *eyes_drawn.shape[1:4], 3)
-
-
-def to_bytes(picture: Tensor) -> Tensor:
-    """(B, 3, H, W) from 0 to 1 to (B, H, W, 3) uint8."""
-    return (picture * 255.0).round().clamp(0.0, 255.0).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+        return pixels(frame), pixels(mouth), pixels(eyes).view(-1, *eyes_drawn.shape[1:4], 3)
 
 
 def portrait_networks() -> nn.ModuleDict:
@@ -77,10 +71,10 @@ def portrait_networks() -> nn.ModuleDict:
 
 
 def load_portrait(path: Path) -> nn.ModuleDict:
-    """The halves with the weights of a safetensors file. Raises GeneratorError for weights of other networks."""
+    """The halves with the weights of a safetensors file. Raises ValueError for weights of other networks."""
     networks = portrait_networks()
     try:
         networks.load_state_dict({name: value.float() for name, value in load_file(path).items()})
     except (RuntimeError, SafetensorError) as error:
-        raise GeneratorError(f"{path}: not the weights of this version's portrait networks: {error}") from error
+        raise ValueError(f"{path}: not the weights of this version's portrait networks: {error}") from error
     return networks.eval()

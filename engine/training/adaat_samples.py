@@ -19,7 +19,7 @@ from engine.face.fit import fit_source, fit_state
 from engine.face.model import FaceModel
 from engine.generators.adaat import network_landmarks
 from engine.training.augmentation import Change
-from engine.training.clip_cache import Clip
+from engine.training.clip_cache import Clip, clip_chances
 from engine.training.face_boxes import box_map
 
 
@@ -43,9 +43,7 @@ class AdaATSamples:
     def __init__(self, clips: Sequence[Clip], config: AdaATSampleConfig) -> None:
         self.clips = clips
         self._config = config
-        # By the root of the length: long clips have more to show, but not that much more.
-        weights = np.sqrt([len(clip.frames) for clip in clips])
-        self._chances = weights / weights.sum()
+        self._chances = clip_chances(clips)
 
     def batch(self, rng: np.random.Generator, size: int) -> dict[str, NDArray[Any]]:
         rows: list[dict[str, NDArray[Any]]] = []

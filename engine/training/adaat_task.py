@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from engine.nets.adaat import AdaATConfig, AdaATDiscriminator, AdaATNetwork
 from engine.nets.adaat_weights import LayoutError, config_metadata, load_network
+from engine.nets.pictures import planes
 from engine.training.adaat_samples import AdaATSampleConfig, AdaATSamples
 from engine.training.adversarial import discriminator_scores, feature_matching, generator_score
 from engine.training.appearance import AppearanceLoss
@@ -30,7 +31,6 @@ from engine.training.task import (
     Terms,
     TrainingError,
     TrainingTask,
-    images,
     write_weights,
 )
 
@@ -106,11 +106,11 @@ class AdaATTask(TrainingTask):
         return AdaATSamples(clips, AdaATSampleConfig(flip=0.0, gain=0.0)) if clips else self.samples(stage)
 
     def forward(self, batch: Batch) -> Outputs:
-        source = images(batch["source"])
+        source = planes(batch["source"])
         return {"frame": self._network(source, batch["source_landmarks"], batch["target_landmarks"])}
 
     def generator_terms(self, batch: Batch, outputs: Outputs, weights: Mapping[str, float]) -> Terms:
-        frame, truth, landmarks = outputs["frame"], images(batch["target"]), batch["target_landmarks"]
+        frame, truth, landmarks = outputs["frame"], planes(batch["target"]), batch["target_landmarks"]
         terms = self._appearance.terms(frame, truth, weights, self._importance(batch["boxes"]))
         if "perceptual" in terms:
             terms["perceptual"] = terms["perceptual"] / PERCEPTUAL_TAPS
@@ -128,7 +128,7 @@ class AdaATTask(TrainingTask):
 
     def discriminator_terms(self, batch: Batch, outputs: Outputs) -> Terms:
         """AdaAT's, each half of what `discriminator_scores` says."""
-        truth, landmarks = images(batch["target"]), batch["target_landmarks"]
+        truth, landmarks = planes(batch["target"]), batch["target_landmarks"]
         pictures = torch.cat((truth, outputs["frame"].to(truth.dtype)))
         _, scores = self._discriminators["discriminator"](pictures, landmarks.repeat(2, 1, 1))
         return {name: 0.5 * term for name, term in discriminator_scores(*scores.chunk(2)).items()}
@@ -140,8 +140,8 @@ class AdaATTask(TrainingTask):
         for number in range(VALIDATION_BATCHES):
             arrays = samples.batch(np.random.default_rng(number), stage.batch)
             batch = {name: torch.from_numpy(np.ascontiguousarray(a)).to(self.device) for name, a in arrays.items()}
-            frame, truth = self.forward(batch)["frame"].float(), images(batch["target"])
-            for prefix, picture in (("", frame), ("source_", images(batch["source"]))):
+            frame, truth = self.forward(batch)["frame"].float(), planes(batch["target"])
+            for prefix, picture in (("", frame), ("source_", planes(batch["source"]))):
                 error = (picture - truth).abs().mean(dim=1)
                 figures = {"l1": error.mean(), "ssim": ssim_map(picture, truth).mean()}
                 for region, box in (("mouth", MOUTH), ("eyes", EYES)):
@@ -152,8 +152,8 @@ class AdaATTask(TrainingTask):
 
     def sheet(self, batch: Batch, outputs: Outputs) -> NDArray[np.uint8]:
         """A row per sample: source, truth, frame, their difference."""
-        truth, frame = images(batch["target"]), outputs["frame"].float()
-        columns = (images(batch["source"]), truth, frame, (frame - truth).abs())
+        truth, frame = planes(batch["target"]), outputs["frame"].float()
+        columns = (planes(batch["source"]), truth, frame, (frame - truth).abs())
         sheet = torch.cat([column[:SHEET_ROWS] for column in columns], dim=3).permute(0, 2, 3, 1).flatten(0, 1)
         return np.asarray((sheet * 255).round().clamp(0, 255).to(torch.uint8).cpu().numpy())
 

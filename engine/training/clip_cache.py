@@ -119,6 +119,13 @@ def cache_folder(data: Path, size: int, step: int) -> Path:
     return root / "clips" / f"{mark}-{size}-{step}"
 
 
+def clip_chances(clips: Sequence[Clip]) -> NDArray[np.float64]:
+    """How often each clip is drawn: by the root of its length, for long ones have more to show, but not that much."""
+    weights: NDArray[np.float64] = np.sqrt(np.array([len(clip.frames) for clip in clips], np.float64))
+    weights /= weights.sum()
+    return weights
+
+
 def frame_coordinates(fractions: Array, width: int, height: int) -> Array:
     """Landmarks (..., 3) from fractions of width and height (z in the scale of x) to frame coordinates."""
     side = min(width, height)

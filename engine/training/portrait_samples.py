@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 
 from engine.face.fit import fit_source, fit_state
 from engine.face.model import FaceModel
-from engine.face.regions import LIPS
 from engine.generators.mesh import MeshGenerator
 from engine.generators.portrait_drawing import labelled, place_grid
 from engine.training.augmentation import Change
-from engine.training.clip_cache import Clip, ClipError
-from engine.training.face_boxes import EYE_POINTS, landmark_box
+from engine.training.clip_cache import Clip, ClipError, clip_chances
+from engine.training.face_boxes import box_map
 
 Frame = NDArray[np.uint8]
 Array = NDArray[np.float32]
@@ -83,9 +82,8 @@ class PortraitSamples:
         """One row of a batch."""
         change = change or Change.none()
         drawn = self._mesh.draw(source.identity, source.driving[target])
-        importance = np.ones(clip.frames.shape[1:3], np.float32)
-        for points, weight in ((EYE_POINTS, self.config.eyes_weight), (LIPS, self.config.mouth_weight)):
-            importance[landmark_box(clip.landmarks[target], points, clip.frames.shape[1])] = weight
+        weights = np.array((1.0, self.config.eyes_weight, self.config.mouth_weight), np.float32)  # REST, EYES, MOUTH
+        importance = weights[box_map(clip.landmarks[target], clip.frames.shape[1])]
         place = place_grid(drawn)
         return {
             "drawn": change.picture(labelled(drawn)),
@@ -147,13 +145,6 @@ def encode_sources(clip: Clip, folder: Path, count: int) -> None:
                 **{f"mesh_{name}": value for name, value in identity.items()},
             )
         os.replace(partial, path)
-
-
-def clip_chances(clips: Sequence[Clip]) -> NDArray[np.float64]:
-    """How often each clip is drawn: by the root of its length, for long ones have more to show, but not that much."""
-    weights: NDArray[np.float64] = np.sqrt(np.array([len(clip.frames) for clip in clips], np.float64))
-    weights /= weights.sum()
-    return weights
 
 
 def load_source(folder: Path, clip: str, number: int) -> EncodedSource:

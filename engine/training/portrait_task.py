@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from engine.generators.face_windows import opacity
-from engine.nets.portrait import to_float
+from engine.nets.pictures import planes
 from engine.nets.portrait_halves import PortraitEncodeHalf, PortraitRenderHalf, portrait_networks
 from engine.training.appearance import AppearanceLoss, weighted_mean
 from engine.training.clip_cache import Clip, build_cache, cache_folder
@@ -129,7 +129,7 @@ class PortraitTask(_PortraitTask):
         return vars(parts)
 
     def generator_terms(self, batch: Batch, outputs: Outputs, weights: Mapping[str, float]) -> Terms:
-        truth, importance = to_float(batch["target"]), batch["importance"][:, None]
+        truth, importance = planes(batch["target"]), batch["importance"][:, None]
         return _terms(self._appearance, outputs, truth, importance, weights)
 
     def sheet(self, batch: Batch, outputs: Outputs) -> NDArray[np.uint8]:
@@ -141,9 +141,9 @@ class PortraitTask(_PortraitTask):
 
     def _figures(self, batch: Batch, outputs: Outputs) -> dict[str, float]:
         """L1 and SSIM of the frame and of what the mesh drew, L1 in the boxes around mouth and eyes."""
-        config, truth = self._options.samples, to_float(batch["target"])
+        config, truth = self._options.samples, planes(batch["target"])
         row: dict[str, float] = {}
-        for name, picture in (("", outputs["frame"]), ("mesh_", to_float(batch["drawn"])[:, :3])):
+        for name, picture in (("", outputs["frame"]), ("mesh_", planes(batch["drawn"])[:, :3])):
             error = (picture - truth).abs().mean(dim=1)
             row[f"{name}l1"] = error.mean().item()
             row[f"{name}ssim"] = ssim_map(picture, truth).mean().item()
@@ -170,7 +170,7 @@ class PortraitWindowsTask(_PortraitTask):
     def generator_terms(self, batch: Batch, outputs: Outputs, weights: Mapping[str, float]) -> Terms:
         sums: Terms = {}
         for kind in KINDS:
-            truth = to_float(batch[f"{kind}_target"])
+            truth = planes(batch[f"{kind}_target"])
             visible = torch.from_numpy(opacity(truth.shape[-1])).to(truth.device).expand(len(truth), 1, -1, -1)
             terms = _terms(self._appearance, _of_kind(outputs, kind), truth, visible, weights)
             for name, term in terms.items():
@@ -191,8 +191,8 @@ class PortraitWindowsTask(_PortraitTask):
         """L1 and SSIM of the windows and of what the mesh drew in them."""
         row: dict[str, float] = {}
         for kind in KINDS:
-            truth = to_float(batch[f"{kind}_target"])
-            drawn = to_float(batch[f"{kind}_drawn"])[:, :3]
+            truth = planes(batch[f"{kind}_target"])
+            drawn = planes(batch[f"{kind}_drawn"])[:, :3]
             for name, picture in (("", outputs[f"{kind}_frame"]), ("mesh_", drawn)):
                 row[f"{name}{kind}_l1"] = (picture - truth).abs().mean().item()
                 row[f"{name}{kind}_ssim"] = ssim_map(picture, truth).mean().item()
@@ -218,7 +218,7 @@ def _of_kind(outputs: Outputs, kind: str) -> Outputs:
 
 def _sheet(target: Tensor, drawn: Tensor, outputs: Outputs) -> NDArray[np.uint8]:
     parts = (outputs[name] for name in ("frame", "drawn", "source", "paint", "masks"))
-    columns = (to_float(target), to_float(drawn)[:, :3], *parts)
+    columns = (planes(target), planes(drawn)[:, :3], *parts)
     sheet = torch.cat([column[:SHEET_ROWS] for column in columns], dim=3).permute(0, 2, 3, 1).flatten(0, 1)
     return np.asarray((sheet * 255).round().clamp(0, 255).to(torch.uint8).cpu().numpy())
 

@@ -19,8 +19,8 @@ from engine.generators.mesh import MeshGenerator
 from engine.generators.portrait_drawing import labelled
 from engine.motion import to_pixels
 from engine.training.augmentation import Change
-from engine.training.clip_cache import Clip, ClipError
-from engine.training.portrait_samples import EncodedSource, PortraitSampleConfig, clip_chances, load_source
+from engine.training.clip_cache import Clip, ClipError, clip_chances
+from engine.training.portrait_samples import EncodedSource, PortraitSampleConfig, load_source
 
 Frame = NDArray[np.uint8]
 

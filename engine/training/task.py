@@ -142,11 +142,6 @@ def load_task(recipe: Recipe, data: Path | None) -> TrainingTask:
     return task
 
 
-def images(frames: Tensor) -> Tensor:
-    """(N, H, W, 3) uint8 to (N, 3, H, W) float in [0, 1] with the channels innermost in memory."""
-    return frames.permute(0, 3, 1, 2).to(torch.float32).div_(255.0)
-
-
 def write_weights(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Write a state dict as safetensors, floats as fp16. Raises TrainingError where one does not fit in fp16."""
     small = {}

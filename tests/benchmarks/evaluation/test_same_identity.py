@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import cv2
 import numpy as np
 import pytest
 
@@ -91,7 +92,6 @@ def test_more_sources_help_a_generator_that_uses_them(measured):
 
 def test_the_sheet_shows_the_chosen_moments(measured, strip, tmp_path):
     strip.write(tmp_path / "sheets" / "a_01.jpg")
-    cv2 = pytest.importorskip("cv2")
     sheet = cv2.imread(str(tmp_path / "sheets" / "a_01.jpg"))
     rows = 6  # truth, mesh, nearest with 1, 2 and 4 sources, delaunay; each once more for mouth and eyes, half as high
     assert sheet.shape == (rows * 256 + 2 * rows * 128, 150 + 3 * 256, 3)

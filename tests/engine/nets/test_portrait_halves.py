@@ -7,7 +7,6 @@ torch = pytest.importorskip("torch", reason="needs torch (extra: torch)")
 
 from safetensors.torch import save_file  # noqa: E402
 
-from engine.generators.base import GeneratorError  # noqa: E402
 from engine.generators.portrait import PortraitGenerator  # noqa: E402
 from engine.nets.portrait_details import DetailConfig, DetailEncoder, DetailRenderer  # noqa: E402
 from engine.nets.portrait_halves import load_portrait, portrait_networks  # noqa: E402
@@ -65,8 +64,8 @@ def test_weights_are_read_back_and_foreign_ones_refused(networks, tmp_path):
     for name, value in load_portrait(path).state_dict().items():
         torch.testing.assert_close(value, networks.state_dict()[name], atol=1e-3, rtol=1e-3)
     save_file({"other.weight": torch.zeros(3)}, path)
-    with pytest.raises(GeneratorError, match="not the weights of this version's portrait networks"):
+    with pytest.raises(ValueError, match="not the weights of this version's portrait networks"):
         load_portrait(path)
     path.write_bytes(b"nothing of the kind")
-    with pytest.raises(GeneratorError, match="not the weights"):
+    with pytest.raises(ValueError, match="not the weights"):
         load_portrait(path)

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from engine.training.task import TrainingTask, images
+from engine.nets.pictures import planes
+from engine.training.task import TrainingTask
 
 
 @dataclass(frozen=True)
@@ -56,11 +57,11 @@ class ToyTask(TrainingTask):
         return Patterns(stage.size)
 
     def forward(self, batch):
-        return {"rendered": self.network(images(batch["source"]))}
+        return {"rendered": self.network(planes(batch["source"]))}
 
     def generator_terms(self, batch, outputs, weights):
         rendered = outputs["rendered"]
-        terms = {"l1": (rendered - images(batch["truth"])).abs().mean()}
+        terms = {"l1": (rendered - planes(batch["truth"])).abs().mean()}
         if self.options.adversarial:
             terms["gan"] = ((self.judge(rendered) - 1) ** 2).mean()
         step = self.steps_seen
@@ -70,14 +71,14 @@ class ToyTask(TrainingTask):
         return terms
 
     def discriminator_terms(self, batch, outputs):
-        real, fake = self.judge(images(batch["truth"])), self.judge(outputs["rendered"])
+        real, fake = self.judge(planes(batch["truth"])), self.judge(outputs["rendered"])
         return {"real": ((real - 1) ** 2).mean(), "fake": (fake**2).mean()}
 
     def sheet(self, batch, outputs):
-        rows = torch.cat([images(batch["truth"]), outputs["rendered"].clamp(0, 1)], dim=2)
+        rows = torch.cat([planes(batch["truth"]), outputs["rendered"].clamp(0, 1)], dim=2)
         return (rows[0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
 
     def validate(self, stage):
         arrays = Patterns(stage.size).batch(np.random.default_rng(99), 8)
-        rendered = self.network(images(torch.from_numpy(arrays["source"])))
-        return {"l1": float((rendered - images(torch.from_numpy(arrays["truth"]))).abs().mean())}
+        rendered = self.network(planes(torch.from_numpy(arrays["source"])))
+        return {"l1": float((rendered - planes(torch.from_numpy(arrays["truth"]))).abs().mean())}
