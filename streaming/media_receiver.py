@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 
 import numpy as np
@@ -62,15 +62,22 @@ class MediaReceiver:
 
     # What outputs use.
 
-    def view(self, now: float | None = None) -> MotionView | None:
+    def view(self, now: float | None = None, ahead: float = 0.0) -> MotionView | None:
         """The motion to show at local time `now` (time.monotonic, the default).
 
+        ahead: seconds until it is on display, which rendering takes: the motion of then is given if it is there
+        already, else the newest that is; a guess at motion to come would cost more than the delay.
         None before the call has begun and while it begins anew: go on showing what is shown.
         """
         now = time.monotonic() if now is None else now
         with self._lock:
             media_time = self.clock.media_time(now)
-            return None if media_time is None else self._motion.view(media_time)
+            if media_time is None:
+                return None
+            newest = self._motion.newest
+            if newest is not None:
+                media_time = max(media_time, min(media_time + ahead, newest.time))
+            return self._motion.view(media_time)
 
     def read_audio(self, count: int, now: float | None = None) -> Samples:
         """The next (count,) int16 mono samples at 48 kHz, for an output that plays the first of them at `now`.
@@ -117,12 +124,15 @@ class MediaReceiver:
             if waiting is not None:
                 statistics.playout_delay.add(waiting)
 
-    async def frames(self, rate: float = 25.0) -> AsyncIterator[MotionView]:
-        """The views at a steady display rate, for ever; a consumer that is too slow misses some. Cancelling is safe."""
+    async def frames(self, rate: float = 25.0, ahead: Callable[[], float] = lambda: 0.0) -> AsyncIterator[MotionView]:
+        """The views at a steady display rate, for ever; a consumer that is too slow misses some. Cancelling is safe.
+
+        ahead: what `view` is told, asked for every frame.
+        """
         begin, count = time.monotonic(), 0
         while True:
             now = time.monotonic()
-            view = self.view(now)
+            view = self.view(now, ahead())
             if view is not None:
                 yield view
             count = max(count + 1, int((time.monotonic() - begin) * rate))

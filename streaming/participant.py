@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 JOIN_TIMEOUT_S = 5.0
 PLAY_BLOCK = 480
 "Samples of voice handed to the outputs at a time: longer ones would lengthen the playout delay."
+RENDERING_AT_MOST = 0.1
+"Seconds by which the display looks ahead, however long rendering takes."
 FRAMES_KEPT = 100_000
 "The newest frames that `Display.frames` remembers."
 
@@ -173,6 +175,7 @@ class Display:
         self.config = config or DisplayConfig()
         self.rendering = Distribution()
         "Seconds of work for one frame."
+        self._rendering_takes = 0.0
         self.shown = 0
         "Frames shown so far."
         self.frames: deque[DisplayedFrame] = deque(maxlen=FRAMES_KEPT)
@@ -199,7 +202,7 @@ class Display:
     async def _show(self) -> None:
         loop = asyncio.get_running_loop()
         picture, avatar = None, None
-        async for view in self.receiver.frames(self.config.rate):
+        async for view in self.receiver.frames(self.config.rate, lambda: self._rendering_takes):
             if picture is None or picture is not self.receiver.picture:
                 picture = await self.receiver.wait_for_picture()
                 try:
@@ -227,7 +230,10 @@ class Display:
     def _show_state(self, avatar: Avatar, state: FaceState) -> None:
         begin = time.perf_counter()
         frame = avatar.render(state)
-        self.rendering.add(time.perf_counter() - begin)
+        took = time.perf_counter() - begin
+        self.rendering.add(took)
+        # The running mean, over half a second or so.
+        self._rendering_takes += 0.1 * (min(took, RENDERING_AT_MOST) - self._rendering_takes)
         with self._writing:
             for output in self._outputs:
                 output.write(frame, time.monotonic() - self._origin)

@@ -64,6 +64,20 @@ def test_motion_is_played_one_frame_behind_its_arrival():
     assert not view.concealed
 
 
+def test_who_renders_for_a_while_gets_the_motion_of_then_as_far_as_it_is_there():
+    receiver = MediaReceiver()
+    feed_motion(receiver, 50)  # captured up to 1.96
+    now = NOW + 1.9
+    plain = receiver.view(now).media_time
+    assert receiver.view(now, ahead=0.03).media_time == pytest.approx(plain + 0.03)
+    held_back = receiver.view(now, ahead=0.5)
+    assert held_back.media_time == pytest.approx(1.96)
+    assert not held_back.concealed
+    # What is shown never waits for motion that is missing.
+    late = receiver.view(NOW + 2.6, ahead=0.03)
+    assert late.media_time == pytest.approx(2.6 - 0.044, abs=1e-3)
+
+
 def test_motion_before_its_header_is_counted_and_dropped():
     receiver = MediaReceiver(acknowledge_every=1)
     header, packets = motion(3)
