@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections import deque
+from collections.abc import Generator, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +23,9 @@ from engine.runtime import load_runtime
 
 DEFAULT_GENERATOR, DEFAULT_RUNTIME = "mesh", "auto"
 
+MOST_AT_ONCE = 4
+"Frames of a file: with more of them tracking and writing no longer keep up."
+
 Picture = NDArray[np.uint8]
 "(H, W, 3) RGB."
 
@@ -27,7 +33,15 @@ Picture = NDArray[np.uint8]
 class Avatar:
     """Pictures of one person, encoded once, and rendered with the motion it is given."""
 
-    def __init__(self, pictures: Sequence[Picture], crops: Sequence[HeadCrop], generator: str, runtime: str, size: int):
+    def __init__(
+        self,
+        pictures: Sequence[Picture],
+        crops: Sequence[HeadCrop],
+        generator: str,
+        runtime: str,
+        size: int,
+        at_once: int = 1,
+    ) -> None:
         """Most callers want `from_image`. `crops` say which square of each picture the avatar shows."""
         model = FaceModel.load()
         self._picture = pictures[0]
@@ -40,7 +54,8 @@ class Avatar:
         self.size = size
         self.source_frame: Picture = frames[0]
         self._generator = load_generator(generator, size)
-        compiled = load_runtime(runtime).compile(self._generator)
+        self._at_once = at_once
+        compiled = load_runtime(runtime, at_once).compile(self._generator)
         self._render = compiled.render
         # Not the detector's landmarks: the depth of these agrees with that of the landmarks that will drive.
         own = [person.landmarks(state).astype(np.float32) for person, state in fits]
@@ -58,19 +73,22 @@ class Avatar:
         runtime: str = DEFAULT_RUNTIME,
         size: int = 256,
         crop: Literal["auto", "none"] = "auto",
+        at_once: int = 1,
     ) -> Avatar:
         """Make an avatar of the one face in a picture (a path, or (H, W, 3) uint8 RGB), or in several of one person.
 
         Of several pictures the first is the one that is animated; the others lend what it does not show: teeth, closed
         eyes, the other cheek.
         crop: 'auto' finds the head and crops around it; 'none' takes a square picture, a head crop already, as it is.
+        at_once: how many frames `render_each` renders at the same time: 1 for a call, where each is wanted at once, the
+        number of cores for a file.
         Raises ImageError for a picture that cannot be used, NoFaceError, SeveralFacesError, GeneratorError.
         """
         sources = [source] if isinstance(source, str | Path | np.ndarray) else list(source)
         if not sources:
             raise GeneratorError("an avatar is made of at least one picture")
         pictures = [picture if isinstance(picture, np.ndarray) else load_image(Path(picture)) for picture in sources]
-        return cls(pictures, [_head_crop(picture, crop) for picture in pictures], generator, runtime, size)
+        return cls(pictures, [_head_crop(picture, crop) for picture in pictures], generator, runtime, size, at_once)
 
     def render(self, driving: FaceState, motion: Literal["relative", "absolute"] = "relative") -> Picture:
         """The next frame, (size, size, 3) RGB.
@@ -80,6 +98,30 @@ class Avatar:
         and place as they are.
         """
         return self.render_state(self.transfer(driving, motion))
+
+    def render_each(
+        self, driving: Iterable[FaceState | None], motion: Literal["relative", "absolute"] = "relative"
+    ) -> Generator[Picture]:
+        """As `render`, all frames of a file in order; for None, where there was no face, the frame before once more.
+
+        Takes a few states more from `driving` than it has rendered.
+        """
+        with ThreadPoolExecutor(self._at_once) as pool:
+            frame: Future[Picture] = Future()
+            frame.set_result(self.source_frame)
+            waiting: deque[Future[Picture]] = deque()
+            try:
+                for state in driving:
+                    if state is not None:
+                        frame = pool.submit(self.render_state, self.transfer(state, motion))
+                    waiting.append(frame)
+                    if len(waiting) > self._at_once:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:
+                for unwanted in waiting:
+                    unwanted.cancel()
 
     def transfer(self, driving: FaceState, motion: Literal["relative", "absolute"] = "relative") -> FaceState:
         """The state in which `render` shows the avatar for a driving state."""
@@ -99,6 +141,11 @@ class Avatar:
     def reset(self) -> None:
         """Forget the driver: another one begins."""
         self._reference = ReferencePose()
+
+
+def frames_at_once() -> int:
+    """How many frames of a file are best rendered at the same time on this machine."""
+    return min(MOST_AT_ONCE, os.cpu_count() or 1)
 
 
 def _head_crop(picture: Picture, crop: Literal["auto", "none"]) -> HeadCrop:

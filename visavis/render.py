@@ -12,7 +12,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, track
 
-from engine.avatar import Avatar, Picture
+from engine.avatar import Avatar, Picture, frames_at_once
 from engine.face.model import FaceModel, Person
 from engine.face.motion_tracker import MotionTracker
 from engine.motion import FaceState
@@ -83,16 +83,27 @@ def render(options: Render) -> int:
     console = Console(stderr=True, quiet=options.quiet)
     started = clocks.perf_counter()
     avatar = Avatar.from_image(
-        options.source, generator=options.generator, runtime=options.runtime, size=options.size, crop=options.crop
+        options.source,
+        generator=options.generator,
+        runtime=options.runtime,
+        size=options.size,
+        crop=options.crop,
+        at_once=frames_at_once(),
     )
     driving = open_driving(str(options.driving), (avatar.person, avatar.source_state))
 
     def finish(frame: Picture) -> Picture:
         return avatar.paste_back(frame) if options.paste_back else frame
 
-    frame = finish(avatar.source_frame)  # shown until the driving video shows a face
-    height, width = frame.shape[:2]
     without_face = frames = 0
+
+    def states() -> Iterator[FaceState | None]:
+        nonlocal without_face
+        for _, state in driving.states:
+            without_face += state is None
+            yield state
+
+    height, width = finish(avatar.source_frame).shape[:2]
     first_frame_s = None
     columns = (
         TextColumn("{task.description}"),
@@ -106,12 +117,8 @@ def render(options: Render) -> int:
         Progress(*columns, console=console, disable=options.quiet) as progress,
     ):
         task = progress.add_task("rendering", total=driving.count)
-        for _, state in driving.states:
-            if state is None:
-                without_face += 1
-            else:
-                frame = finish(avatar.render(state, options.motion))
-            output.write(frame, float(frames / driving.rate))
+        for frame in avatar.render_each(states(), options.motion):
+            output.write(finish(frame), float(frames / driving.rate))
             frames += 1
             first_frame_s = first_frame_s or clocks.perf_counter() - started
             progress.advance(task)

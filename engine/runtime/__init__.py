@@ -16,8 +16,8 @@ def runtime_names() -> list[str]:
     return sorted({point.name for point in entry_points(group=ENTRY_POINT)})
 
 
-def load_runtime(name: str) -> Runtime:
-    """Make the runtime `name`, or with a limit to its threads: `auto:2`.
+def load_runtime(name: str, at_once: int = 1) -> Runtime:
+    """Make the runtime `name`, or with a limit to its threads: `auto:2`. at_once: see `RuntimeConfig`.
 
     Raises RuntimeUnavailableError where there is none, or this machine lacks it; ValueError for a limit below 1.
     """
@@ -28,4 +28,4 @@ def load_runtime(name: str) -> Runtime:
     if threads and not threads.isdecimal():
         raise ValueError(f"runtime {name!r}: after the colon comes a number of threads, as in {kind_name}:2")
     kind: type[Runtime] = points[kind_name].load()
-    return kind(RuntimeConfig(int(threads) if threads else None))
+    return kind(RuntimeConfig(int(threads) if threads else None, at_once))

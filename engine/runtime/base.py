@@ -27,13 +27,22 @@ class RuntimeConfig:
     threads: int | None = None
     "Threads that execute a network; None: one for each core that this process may use, four at most."
 
+    at_once: int = 1
+    "Threads that will call what is compiled, at the same time: their networks share the threads that execute."
+
     def __post_init__(self) -> None:
         if self.threads is not None and self.threads < 1:
             raise ValueError(f"a network needs at least one thread, not {self.threads}")
+        if self.at_once < 1:
+            raise ValueError(f"at least one frame is rendered at once, not {self.at_once}")
 
     def thread_count(self) -> int:
-        """The threads to use on this machine."""
+        """The threads to use on this machine, for all callers together."""
         return self.threads or min(MOST_THREADS, _usable_cores())
+
+    def threads_each(self) -> int:
+        """The threads that execute the network of one caller."""
+        return max(1, self.thread_count() // self.at_once)
 
 
 DEFAULT = RuntimeConfig()
@@ -41,7 +50,7 @@ DEFAULT = RuntimeConfig()
 
 @dataclass(frozen=True)
 class Compiled:
-    """A generator's two halves, ready to be called, one call at a time."""
+    """A generator's two halves, ready to be called by as many threads at once as the runtime was made for."""
 
     encode: Callable[[NDArray[np.uint8], NDArray[np.float32]], Identity]
     render: Callable[[Identity, Tensors], NDArray[np.uint8]]

@@ -40,7 +40,7 @@ class OnnxRuntime(GraphRuntime):
 
     def load(self, path: Path, spec: NetworkSpec) -> Network:
         options = self._package.SessionOptions()
-        options.intra_op_num_threads = self.config.thread_count()
+        options.intra_op_num_threads = self.config.threads_each()
         options.log_severity_level = _ERRORS_ONLY
         # Threads that wait for the next operation by spinning take the core from the rest of the call.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -16,6 +17,9 @@ from engine.runtime.network_runtime import GraphRuntime, require_fit, unreadable
 
 if TYPE_CHECKING:
     import openvino
+
+Shapes = tuple[tuple[int, ...], ...]
+"Of the inputs."
 
 _SHAPES_KEPT = 4
 "Executables kept, one for each combination of input shapes; a call uses one."
@@ -38,8 +42,8 @@ class OpenVinoRuntime(GraphRuntime):
         """As `GraphRuntime.load`. Compiled at once for batches and named axes of 1, for others when they come."""
         settings: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
-            "NUM_STREAMS": 1,
-            "INFERENCE_NUM_THREADS": self.config.thread_count(),
+            "NUM_STREAMS": self.config.at_once,
+            "INFERENCE_NUM_THREADS": self.config.at_once * self.config.threads_each(),
             "ENABLE_CPU_PINNING": False,  # the other side of a call may sit on the same cores
             # Left alone it computes in bfloat16 where the processor can, too coarse for coordinates of pixels.
             "INFERENCE_PRECISION_HINT": "f32",
@@ -50,11 +54,25 @@ class OpenVinoRuntime(GraphRuntime):
             raise unreadable(path, self.name, error) from error
         require_fit(path, NetworkSpec(_specs(model.inputs), _specs(model.outputs)), spec)
 
+        compiling = threading.Lock()
+        of_thread = threading.local()  # a request serves one call at a time
+
         @lru_cache(_SHAPES_KEPT)
-        def request_for(shapes: tuple[tuple[int, ...], ...]) -> openvino.InferRequest:
+        def compiled_for(shapes: Shapes) -> openvino.CompiledModel:
             # Fixed shapes run 5 % faster than open ones.
             model.reshape({entry.name: list(shape) for entry, shape in zip(spec.inputs, shapes, strict=True)})
-            return self._core.compile_model(model, "CPU", settings).create_infer_request()
+            return self._core.compile_model(model, "CPU", settings)
+
+        def request_for(shapes: Shapes) -> openvino.InferRequest:
+            if not hasattr(of_thread, "requests"):
+                of_thread.requests = {}
+            requests: dict[Shapes, openvino.InferRequest] = of_thread.requests
+            if shapes not in requests:
+                if len(requests) == _SHAPES_KEPT:
+                    requests.clear()
+                with compiling:
+                    requests[shapes] = compiled_for(shapes).create_infer_request()
+            return requests[shapes]
 
         def run(inputs: Tensors) -> dict[str, NDArray[Any]]:
             arguments = {entry.name: inputs[entry.name] for entry in spec.inputs}

@@ -21,7 +21,7 @@ class TorchRuntime(NetworkRuntime):
             raise RuntimeUnavailableError(
                 "runtime torch: the package is not installed: pip install 'visavis[torch]'"
             ) from error
-        torch.set_num_threads(config.thread_count())
+        torch.set_num_threads(config.threads_each())
 
     def network(self, generator: NeuralGenerator, half: Half, spec: NetworkSpec) -> Network:
         return torch_network(generator.torch_module(half), spec)

@@ -57,6 +57,29 @@ def test_a_turned_head_changes_the_face_and_leaves_the_background(avatar: Avatar
     assert difference(frame[:40, :40], avatar.source_frame[:40, :40]) < 1
 
 
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_frames_of_a_file_come_in_order_and_as_one_by_one(at_once: int) -> None:
+    one_by_one, together = (Avatar.from_image(PORTRAIT, generator="mesh", at_once=number) for number in (1, at_once))
+    states = [
+        replace(one_by_one.source_state, rotation=one_by_one.source_state.rotation + np.float32([0, 0.03 * k, 0]))
+        for k in range(7)
+    ]
+    expected = [one_by_one.render(state) for state in states]
+    frames = list(together.render_each([None, *states[:3], None, None, *states[3:]]))
+    for frame, wanted in zip(
+        frames,
+        [together.source_frame, *expected[:3], expected[2], expected[2], *expected[3:]],
+        strict=True,
+    ):
+        np.testing.assert_array_equal(frame, wanted)
+
+
+def test_what_fails_in_a_frame_reaches_the_caller(avatar: Avatar) -> None:
+    damaged = replace(avatar.source_state, expression=np.zeros(3))
+    with pytest.raises(ValueError, match="expression"):
+        list(avatar.render_each([avatar.source_state, damaged, avatar.source_state]))
+
+
 def test_512_pixels() -> None:
     large = Avatar.from_image(PORTRAIT, size=512)
     assert large.render_state(large.source_state).shape == (512, 512, 3)

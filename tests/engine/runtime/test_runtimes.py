@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +76,19 @@ def test_frames_agree_with_torch(exported_generator: Any, name: str, threads: st
         assert difference.mean() < 0.01
     moved = np.abs(expected[0].astype(int) - expected[2])
     assert moved.mean() > 1  # else the agreement would say nothing about the motion
+
+
+@pytest.mark.parametrize("name", [*GRAPH_RUNTIMES, "torch"])
+def test_several_threads_render_at_once(exported_generator: Any, name: str) -> None:
+    pytest.importorskip(name, reason=f"needs {name}")
+    generator, _ = exported_generator
+    halves = load_runtime(name, at_once=3).compile(generator)
+    identity = halves.encode(frames(1), LANDMARKS)
+    motions = [generator.at((0.01 * k, 0.2)) for k in range(40)]
+    expected = [halves.render(identity, motion) for motion in motions]
+    with ThreadPoolExecutor(3) as pool:
+        for frame, wanted in zip(pool.map(partial(halves.render, identity), motions), expected, strict=True):
+            np.testing.assert_array_equal(frame, wanted)
 
 
 @pytest.mark.parametrize("name", GRAPH_RUNTIMES)
@@ -191,6 +206,10 @@ def test_threads_are_as_many_as_cores_but_four_at_most(monkeypatch: pytest.Monke
         monkeypatch.setattr("engine.runtime.base._usable_cores", lambda cores=cores: cores)
         assert RuntimeConfig().thread_count() == threads
     assert RuntimeConfig(threads=7).thread_count() == 7
+    assert RuntimeConfig(threads=4, at_once=3).threads_each() == 1
+    assert RuntimeConfig(threads=4, at_once=2).threads_each() == 2
+    with pytest.raises(ValueError, match="at least one frame"):
+        RuntimeConfig(at_once=0)
 
 
 def test_names_that_are_no_runtime() -> None:
