@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import cv2
@@ -68,9 +69,13 @@ def cut(picture: Frame, window: Window, to_picture: Doubles) -> Frame:
     return np.asarray(cut_out, np.uint8)
 
 
-def paste(frame: Frame, content: Frame, to_picture: Doubles) -> None:
-    """Lay a window (N, N, 3) over the frame (S, S, 3) in place, fading towards its border."""
-    side, size = content.shape[0], frame.shape[0]
+def paste(frame: Frame, drawn: Frame, before: Frame, after: Frame, to_picture: Doubles) -> None:
+    """Put into the frame (S, S, 3), in place and fading towards the window's border, the picture `drawn` with what
+    became of a window of it: `before` was cut from it, `after` is what it shall be, both (N, N, 3).
+
+    Only the difference is resampled, so that what did not change is as sharp as it was drawn.
+    """
+    side, size = after.shape[0], frame.shape[0]
     corners = to_picture @ np.array(((0, side - 1), (0, side - 1), (1, 1)), np.float64)
     low = np.clip(np.floor(corners.min(axis=1)), 0, size).astype(int)
     high = np.clip(np.ceil(corners.max(axis=1)) + 1, 0, size).astype(int)
@@ -80,11 +85,14 @@ def paste(frame: Frame, content: Frame, to_picture: Doubles) -> None:
     inverse[:, 2] += inverse[:, :2] @ low  # the part of the frame that it reaches
     target = (int(high[0] - low[0]), int(high[1] - low[1]))
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    shown = cv2.warpAffine(content, inverse, target, flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    alpha = cv2.warpAffine(opacity(side), inverse, target, flags=flags, borderMode=cv2.BORDER_CONSTANT)
-    part = frame[low[1] : high[1], low[0] : high[0]]
-    mixed = part + alpha[..., None] * (shown.astype(np.float32) - part)
-    part[:] = np.rint(mixed).astype(np.uint8)
+    change = cv2.subtract(after, before, dtype=cv2.CV_32F)
+    moved = cv2.warpAffine(change, inverse, target, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    alpha = cv2.warpAffine(_opacity(side), inverse, target, flags=flags, borderMode=cv2.BORDER_CONSTANT)
+    reached = (slice(low[1], high[1]), slice(low[0], high[0]))
+    part = frame[reached]
+    difference = cv2.subtract(drawn[reached], part, dtype=cv2.CV_32F) + moved
+    difference *= cv2.cvtColor(alpha, cv2.COLOR_GRAY2RGB)
+    part[:] = cv2.add(part, difference, dtype=cv2.CV_8U)  # rounded and clipped
 
 
 def opacity(side: int) -> Array:
@@ -93,3 +101,6 @@ def opacity(side: int) -> Array:
     rise = np.clip(distance / 0.14, 0.0, 1.0)
     rise = rise * rise * (3.0 - 2.0 * rise)
     return np.asarray(rise[:, None] * rise[None, :], np.float32)
+
+
+_opacity = cache(opacity)

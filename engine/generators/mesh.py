@@ -59,12 +59,11 @@ class Drawn:
 
     @property
     def place_px(self) -> Array:
-        """(S, S, 2) x and y of the place in the source frame that each pixel shows, in its pixels; NaN on the plate."""
-        place = np.stack((self.layer_x, self.layer_y), axis=2)
+        """(S, S, 2) x and y of the place in the source frame that each pixel of the person shows, in its pixels."""
+        place: Array = np.asarray(cv2.merge((self.layer_x, self.layer_y)), np.float32)
         place *= np.float32(1.0 / REFINEMENT)
         place -= np.float32(self.border - 0.5)
-        place[~self.on_person] = np.nan
-        return np.asarray(place, np.float32)
+        return place
 
 
 class MeshGenerator(Generator):
@@ -191,7 +190,8 @@ def _soften_seams(frame: Frame, map_x: Array, map_y: Array) -> None:
     """Anti-alias, in place, folds and closed lids: where neighbouring pixels show distant places of the source."""
     jump = np.zeros(map_x.shape, np.uint8)
     for mapped in (map_x, map_y):
-        across, down = np.abs(np.diff(mapped, axis=1)) > SEAM_JUMP, np.abs(np.diff(mapped, axis=0)) > SEAM_JUMP
+        across = cv2.absdiff(mapped[:, 1:], mapped[:, :-1]) > SEAM_JUMP
+        down = cv2.absdiff(mapped[1:], mapped[:-1]) > SEAM_JUMP
         jump[:, 1:] |= across
         jump[:, :-1] |= across
         jump[1:] |= down

@@ -121,7 +121,7 @@ class PortraitGenerator(NeuralGenerator):
             picture = labelled(self._mesh.draw({name: value[k] for name, value in of_mesh.items()}, landmarks[k]))
             picture[..., :3] = frame
             rows.append({"source": picture, **_windows(picture, to_pixels(landmarks[k], self.size, self.size))})
-        inputs = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+        inputs = _stacked(rows)
         outputs = network(inputs)
         return {
             "source": frames,
@@ -137,14 +137,17 @@ class PortraitGenerator(NeuralGenerator):
         if landmarks.shape != (batch, POINTS, 3) or not np.isfinite(landmarks).all():
             raise GeneratorError(f"motion landmarks: expected ({batch}, {POINTS}, 3) finite, got {landmarks.shape}")
         rows = [self._drawn({name: value[b] for name, value in identity.items()}, landmarks[b]) for b in range(batch)]
-        inputs = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+        # A call renders frames one by one: no copies then.
+        inputs = {name: value[None] for name, value in rows[0].items()} if batch == 1 else _stacked(rows)
         outputs = network({"source": identity["source"], "features": identity["features"], **inputs})
         frames = np.array(outputs["frame"], np.uint8)
         for b, frame in enumerate(frames):
             pixels = to_pixels(landmarks[b], self.size, self.size)
-            contents = (*outputs["eyes"][b], outputs["mouth"][b])
-            for window, content in zip((*EYE_WINDOWS, "mouth"), contents, strict=True):
-                paste(frame, content, to_frame(window, pixels, self.size))
+            drawn = inputs["drawn"][b, ..., :3]
+            befores = (*inputs["eyes_drawn"][b, ..., :3], inputs["mouth_drawn"][b, ..., :3])
+            afters = (*outputs["eyes"][b], outputs["mouth"][b])
+            for window, before, after in zip((*EYE_WINDOWS, "mouth"), befores, afters, strict=True):
+                paste(frame, drawn, before, after, to_frame(window, pixels, self.size))
         return frames
 
     def _drawn(self, identity: Mapping[str, NDArray[Any]], landmarks: Array) -> dict[str, NDArray[Any]]:
@@ -168,6 +171,10 @@ class PortraitGenerator(NeuralGenerator):
             **{name: joined(identity[name], shares[:, EYES]) for name in ("eyes_source", "eyes_features")},
             **{name: joined(identity[name], shares[:, MOUTH]) for name in ("mouth_source", "mouth_features")},
         }
+
+
+def _stacked(rows: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
 
 def _windows(picture: Frame, landmarks_px: Array) -> dict[str, Frame]:

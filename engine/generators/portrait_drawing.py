@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +31,9 @@ def labelled(drawn: Drawn) -> Frame:
         # Pixel centres are at halves here and at whole numbers in OpenCV.
         corners = (drawn.landmarks_px[list(points), :2] - 0.5) * 2**SUBPIXEL_BITS
         cv2.fillPoly(label, [np.rint(corners).astype(np.int32)], value, cv2.LINE_AA, SUBPIXEL_BITS)
-    return np.dstack((drawn.frame, label))
+    picture = cv2.cvtColor(drawn.frame, cv2.COLOR_RGB2RGBA)
+    picture[..., 3] = label
+    return np.asarray(picture, np.uint8)
 
 
 def place_grid(drawn: Drawn) -> Array:
@@ -38,9 +42,14 @@ def place_grid(drawn: Drawn) -> Array:
     The plate has not moved.
     """
     size = drawn.frame.shape[0]
-    steps = np.arange(size, dtype=np.float32) + 0.5
-    place = drawn.place_px
-    own = np.stack(np.broadcast_arrays(steps[None, :], steps[:, None]), axis=2)
-    place = np.where(np.isnan(place), own, place)
+    place = _own_places(size).copy()
+    cv2.copyTo(drawn.place_px, drawn.on_person.view(np.uint8), place)
     coarse = cv2.resize(place, (GRID, GRID), interpolation=cv2.INTER_AREA)
     return np.asarray(coarse * (2.0 / size) - 1.0, np.float32)
+
+
+@cache
+def _own_places(size: int) -> Array:
+    """(S, S, 2) where each pixel is, x then y."""
+    steps = np.arange(size, dtype=np.float32) + 0.5
+    return np.stack(np.broadcast_arrays(steps[None, :], steps[:, None]), axis=2)
