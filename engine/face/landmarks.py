@@ -15,13 +15,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import TracebackType
 from typing import TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.face.closable import Closable
 from engine.face.fit import FitError, align
 from engine.face.model import FaceModel
 from engine.face.native_log import quiet_native_log
@@ -98,7 +98,7 @@ _DETECTOR_SIDE = 640
 "Pictures are made this small for the detectors, whose networks see 192 and 128 pixels."
 
 
-class FaceDetector:
+class FaceDetector(Closable):
     """MediaPipe's full-range detector, and its short-range one for faces that fill the picture."""
 
     def __init__(self, close_up: bool = True) -> None:
@@ -109,7 +109,6 @@ class FaceDetector:
             self._short = _start(lambda: FaceDetection(min_detection_confidence=SCORE_AT_LEAST, model_selection=0))
 
     def close(self) -> None:
-        """Free the networks. May be called twice."""
         for detector in (self._full, self._short):
             if detector is not None:
                 _close(detector)
@@ -168,7 +167,7 @@ def _comparable(detections: list[Detection]) -> list[Detection]:
     return [one for one in kept if one.width >= COMPARABLE * kept[0].width]
 
 
-class StillFaceDetector:
+class StillFaceDetector(Closable):
     """Finds the one face of still pictures, each for itself: what `detect_face` does, for many of them."""
 
     def __init__(self) -> None:
@@ -177,16 +176,7 @@ class StillFaceDetector:
             lambda: FaceMesh(static_image_mode=True, refine_landmarks=True, min_detection_confidence=0.3)
         )
 
-    def __enter__(self) -> StillFaceDetector:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def close(self) -> None:
-        """Free the networks. May be called twice."""
         self._detector.close()
         _close(self._mesh)
 
@@ -233,7 +223,7 @@ Window = tuple[int, int, int, int]
 "Left, top, width and height in pixels."
 
 
-class LandmarkTracker:
+class LandmarkTracker(Closable):
     """Follows one face through a video: the largest at first, then the same one until it is lost."""
 
     def __init__(self, config: TrackerConfig = TrackerConfig()) -> None:
@@ -242,16 +232,7 @@ class LandmarkTracker:
         self._detector = FaceDetector(close_up=False)
         self.reset()
 
-    def __enter__(self) -> LandmarkTracker:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def close(self) -> None:
-        """Free the networks. May be called twice."""
         _close(self._mesh)
         self._detector.close()
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.face.closable import Closable
 from engine.face.fit import FaceFitter
 from engine.face.landmarks import FaceObservation, LandmarkTracker, TrackerConfig
 from engine.face.model import FaceModel, Person
@@ -14,7 +13,7 @@ from engine.face.smoothing import FaceStateSmoother, SmootherConfig
 from engine.motion import FaceState
 
 
-class MotionTracker:
+class MotionTracker(Closable):
     """Turns the frames of one camera or file into motion, and learns the person meanwhile."""
 
     def __init__(
@@ -30,16 +29,7 @@ class MotionTracker:
         self._smoother = FaceStateSmoother(model, smoothing) if smoothing is not None else None
         self._observation: FaceObservation | None = None
 
-    def __enter__(self) -> MotionTracker:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def close(self) -> None:
-        """Free the networks. May be called twice."""
         self._landmarks.close()
 
     @property
