@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
-from engine.avatar import DEFAULT_GENERATOR, DEFAULT_RUNTIME, Avatar
+from engine.avatar import DEFAULT_GENERATOR, DEFAULT_RUNTIME, LIGHT_GENERATOR, Avatar
 from engine.face.model import FaceModel
 from engine.face.motion_tracker import MotionTracker
 from engine.motion import FaceState
@@ -35,6 +35,8 @@ PLAY_BLOCK = 480
 "Samples of voice handed to the outputs at a time: longer ones would lengthen the playout delay."
 RENDERING_AT_MOST = 0.1
 "Seconds by which the display looks ahead, however long rendering takes."
+WARN_AFTER = 50
+"Frames, before rendering is called too slow: the first ones of a call always are."
 FRAMES_KEPT = 100_000
 "The newest frames that `Display.frames` remembers."
 
@@ -176,6 +178,7 @@ class Display:
         self.rendering = Distribution()
         "Seconds of work for one frame."
         self._rendering_takes = 0.0
+        self._warned = False
         self.shown = 0
         "Frames shown so far."
         self.frames: deque[DisplayedFrame] = deque(maxlen=FRAMES_KEPT)
@@ -234,6 +237,14 @@ class Display:
         self.rendering.add(took)
         # The running mean, over half a second or so.
         self._rendering_takes += 0.1 * (min(took, RENDERING_AT_MOST) - self._rendering_takes)
+        if not self._warned and len(self.rendering) > WARN_AFTER and self._rendering_takes > 1 / self.config.rate:
+            self._warned = True
+            logger.warning(
+                "rendering takes %.0f ms a frame, too long for %g frames a second: the picture stutters%s",
+                1000 * self._rendering_takes,
+                self.config.rate,
+                "" if self.config.generator == LIGHT_GENERATOR else f"; --generator {LIGHT_GENERATOR} is lighter",
+            )
         with self._writing:
             for output in self._outputs:
                 output.write(frame, time.monotonic() - self._origin)

@@ -14,7 +14,7 @@ from engine.motion import FaceState
 from streaming.codec import CodecConfig, MotionEncoder, StreamHeader, default_statistics
 from streaming.media_receiver import MediaReceiver
 from streaming.outputs import MemoryOutput, OutputError
-from streaming.participant import Display
+from streaming.participant import WARN_AFTER, Display, DisplayConfig
 from visavis.demo import PORTRAIT
 
 
@@ -65,3 +65,20 @@ async def test_an_output_that_fails_ends_the_display_with_its_own_error() -> Non
 
     with pytest.raises(OutputError, match="disk is full"):
         await asyncio.wait_for(Display(MediaReceiver(), [Full()]).run(), 10)
+
+
+async def test_a_machine_that_is_too_slow_is_told_so_once(caplog) -> None:
+    receiver = MediaReceiver()
+    receiver.begin()
+    receiver.receive_picture(load_image(PORTRAIT))
+    display = Display(receiver, [MemoryOutput()], DisplayConfig(rate=1000))  # no machine renders that
+    tasks = [asyncio.create_task(feed_motion(receiver)), asyncio.create_task(display.run())]
+    try:
+        with caplog.at_level(logging.WARNING):
+            await until(lambda: display.shown > WARN_AFTER + 30)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    assert caplog.text.count("too long for 1000 frames a second") == 1
+    assert "--generator mesh is lighter" in caplog.text
