@@ -39,3 +39,12 @@ def data_pack() -> DataPack:
     if not (root / "manifest.csv").is_file():
         pytest.skip(f"no face clips at {root}; set VISAVIS_DATA to a data pack to run this test")
     return DataPack(root)
+
+
+@pytest.fixture(scope="session")
+def parity_folder() -> Path:
+    """Inputs and outputs of published networks with random weights, and the lists of their keys; see its README."""
+    root = Path(os.environ.get("VISAVIS_PARITY", ROOT.parent / "shared" / "parity"))
+    if not (root / "README.md").is_file():
+        pytest.skip(f"no parity fixtures at {root}; set VISAVIS_PARITY to their folder to run this test")
+    return root

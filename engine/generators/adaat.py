@@ -111,7 +111,8 @@ class AdaATGenerator(NeuralGenerator):
     @cached_property
     def _network(self) -> AdaATNetwork:
         try:
-            from engine.nets.adaat_weights import LayoutError, load_network
+            from engine.nets.adaat_weights import load_network
+            from engine.nets.stored_weights import LayoutError
         except ImportError as error:
             raise GeneratorError(
                 "torch is not installed: pip install 'visavis[torch]', or choose another runtime"

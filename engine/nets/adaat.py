@@ -8,7 +8,6 @@ included, so that weights in that format load. Layers: the paper's supplement, F
 from __future__ import annotations
 
 import copy
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import NamedTuple, cast
 
@@ -18,7 +17,9 @@ from torch.nn import functional
 
 from engine.nets.blocks import DownBlock, ResBlock, SameBlock, UpBlock
 from engine.nets.heatmap import convolve_heatmaps, heatmaps
+from engine.nets.patch_discriminator import PatchDiscriminator
 from engine.nets.pictures import pixels, planes
+from engine.nets.precision import full_precision, widened
 from engine.nets.sampling import coordinate_grid, sample
 
 IMAGE_CHANNELS = 3
@@ -143,16 +144,15 @@ class AdaAT(nn.Module):
 
     def transforms(self, code: Tensor) -> ChannelTransforms:
         """What the code (B, K) means."""
-        with _full_precision(code):
+        with full_precision(code):
             hidden = self.commn_linear(code.to(_dtype(self)))
             scale, angle, translation = self.scale(hidden), self.rotation(hidden), self.translation(hidden)
-            if scale.dtype.itemsize < 4:
-                scale, angle, translation = scale.float(), angle.float(), translation.float()
+            scale, angle, translation = widened(scale), widened(angle), widened(translation)
             return ChannelTransforms(2.0 * scale, HALF_TURN * angle, translation.view(*scale.shape, 2))
 
     def forward(self, features: Tensor, code: Tensor) -> Tensor:
         transforms = self.transforms(code)
-        with _full_precision(features):
+        with full_precision(features):
             if self.blend:
                 features = blend_channels(features)
             return transform_channels(features, transforms, self.align_corners)
@@ -171,10 +171,10 @@ class AdaIN(nn.Module):
         self.var = nn.Linear(code, channels)
 
     def forward(self, features: Tensor, code: Tensor) -> Tensor:
-        with _full_precision(features):
+        with full_precision(features):
             hidden = self.commn_linear(code.to(_dtype(self)))
             mean, gain = self.mean(hidden)[..., None, None], self.var(hidden)[..., None, None]
-            wide = features if features.dtype.itemsize >= 4 else features.float()
+            wide = widened(features)
             centred = wide - wide.mean(dim=(2, 3), keepdim=True)
             pixels = features.shape[2] * features.shape[3]
             variance = centred.square().sum(dim=(2, 3), keepdim=True) / (pixels - 1)
@@ -354,20 +354,16 @@ class RenderHalf(nn.Module):
         return pixels(self.network.render(source_part, landmarks))
 
 
-class AdaATDiscriminator(nn.Module):
+class AdaATDiscriminator(PatchDiscriminator):
     """Patches, real or not: a picture with the target's heat maps beside it, to a map of scores (least squares GAN).
 
-    The First Order Motion Model's, four 4x4 convolutions without padding, but without any normalisation, as in
-    AdaAT's released code.
+    The First Order Motion Model's, but without any normalisation, as in AdaAT's released code.
     """
 
     def __init__(self, config: AdaATConfig = FACE) -> None:
-        super().__init__()
         base, limit = 64 // config.divisor, 256 // config.divisor
-        widths = [IMAGE_CHANNELS + config.landmarks, *(min(limit, base * 2**i) for i in range(1, 5))]
-        last = len(widths) - 2
-        self.down_blocks = nn.ModuleList(PatchBlock(widths[i], widths[i + 1], pool=i != last) for i in range(last + 1))
-        self.conv = nn.Conv2d(widths[-1], 1, 1)
+        widths = [min(limit, base << level) for level in range(1, 5)]
+        super().__init__(IMAGE_CHANNELS + config.landmarks, widths, norm=False)
         self.variance = config.variance
 
     def forward(self, image: Tensor, landmarks: Tensor) -> tuple[list[Tensor], Tensor]:
@@ -376,34 +372,8 @@ class AdaATDiscriminator(nn.Module):
         image: (B, 3, H, W) from 0 to 1, real or made. landmarks: (B, L, 2), the target's.
         """
         conditions = heatmaps(landmarks, image.shape[-2], image.shape[-1], self.variance)
-        x = torch.cat((image, conditions.to(image.dtype)), dim=1)
-        features = []
-        for block in self.down_blocks:
-            x = block(x)
-            features.append(x)
-        return features, self.conv(x)
-
-
-class PatchBlock(nn.Module):
-    """4x4 convolution without padding, leaky ReLU, and averages of 2x2 pixels where `pool` says so."""
-
-    def __init__(self, in_channels: int, out_channels: int, pool: bool) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, 4)
-        self.pool = pool
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = functional.leaky_relu(self.conv(x), 0.2)
-        return functional.avg_pool2d(x, 2) if self.pool else x
+        return self.judge(torch.cat((image, conditions.to(image.dtype)), dim=1))
 
 
 def _dtype(module: nn.Module) -> torch.dtype:
     return next(module.parameters()).dtype
-
-
-def _full_precision(like: Tensor) -> AbstractContextManager[object]:
-    """Autocast off, where it is on: coordinates and statistics are not for 16 bits."""
-    kind = like.device.type
-    if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
-        return torch.autocast(kind, enabled=False)
-    return nullcontext()

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from engine.nets.adaat import AdaATConfig, AdaATDiscriminator, AdaATNetwork
-from engine.nets.adaat_weights import LayoutError, config_metadata, load_network
+from engine.nets.adaat_weights import config_metadata, load_network
 from engine.nets.pictures import planes
+from engine.nets.stored_weights import LayoutError
 from engine.training.adaat_samples import AdaATSampleConfig, AdaATSamples
 from engine.training.adversarial import discriminator_scores, feature_matching, generator_score
 from engine.training.appearance import AppearanceLoss

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from engine.nets.local_frames import inverse
 from engine.nets.sampling import coordinate_grid
 
 _EPSILON = 1e-6
@@ -91,14 +92,4 @@ def jacobian_term(
     """
     expected = deformation.jacobians(seen_through) @ seen_jacobians
     identity = torch.eye(2, dtype=expected.dtype, device=expected.device)
-    return (identity - _inverse(jacobians) @ expected).abs().mean()
-
-
-def _inverse(matrices: Tensor) -> Tensor:
-    """Of (..., 2, 2) in closed form; a determinant nearer to 0 than 1e-4 is moved there, keeping its sign."""
-    a, b, c, d = matrices.flatten(-2).unbind(-1)
-    determinant = a * d - b * c
-    away = torch.where(determinant < 0, determinant.clamp(max=-1e-4), determinant.clamp(min=1e-4))
-    adjugate = torch.stack((torch.stack((d, -b), dim=-1), torch.stack((-c, a), dim=-1)), dim=-2)
-    inverse: Tensor = adjugate / away[..., None, None]
-    return inverse
+    return (identity - inverse(jacobians) @ expected).abs().mean()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn import functional
+
+from engine.nets.antialias import gaussian_taps
 
 
 def antialiased(pictures: Tensor, factor: int) -> Tensor:
@@ -14,11 +15,8 @@ def antialiased(pictures: Tensor, factor: int) -> Tensor:
     """
     if factor == 1:
         return pictures
-    sigma = (factor - 1) / 2
-    reach = round(4 * sigma)
-    offsets = torch.arange(-reach, reach + 1, dtype=pictures.dtype, device=pictures.device)
-    taps = torch.exp(-(offsets**2) / (2 * sigma**2))
-    taps = taps / taps.sum()
+    taps = gaussian_taps(factor, like=pictures)
+    reach = taps.shape[0] // 2
     count, channels, height, width = pictures.shape
     flat = pictures.reshape(count * channels, 1, height, width)
     rows = functional.conv2d(flat, taps.view(1, 1, -1, 1), stride=(factor, 1), padding=(reach, 0))

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from engine.nets.adaat import PERSON, AdaATNetwork
-from engine.nets.adaat_weights import LayoutError, config_of, network_of, save_network
+from engine.nets.adaat_weights import config_of, network_of, save_network
+from engine.nets.stored_weights import LayoutError
+from engine.weights.importers.checkpoints import Checkpoint, load_tensors
 
 PREFIX = "module."
 ChannelOrder = Literal["rgb", "bgr"]
 
 
-def read_checkpoint(checkpoint: str | Path | BinaryIO, channel_order: ChannelOrder | None = None) -> AdaATNetwork:
+def read_checkpoint(checkpoint: Checkpoint, channel_order: ChannelOrder | None = None) -> AdaATNetwork:
     """The generator of a published checkpoint, for RGB pictures; float32, eval mode.
 
     checkpoint: a file, or an open one; also a bare state dict of the generator. The variant and the widths follow from
     the shapes. channel_order: of the pictures it was trained with; without it, BGR for the person variant (its released
     code reads pictures so) and RGB for faces (none was released: try both). Raises LayoutError for anything else.
     """
-    state = _generator_state(_load(checkpoint))
+    state = _generator_state(load_tensors(checkpoint))
     config = config_of(state)
     if channel_order is None:
         channel_order = "bgr" if config.landmarks == PERSON.landmarks else "rgb"
@@ -35,7 +36,7 @@ def read_checkpoint(checkpoint: str | Path | BinaryIO, channel_order: ChannelOrd
 
 
 def import_checkpoint(
-    checkpoint: str | Path | BinaryIO,
+    checkpoint: Checkpoint,
     weights: Path,
     channel_order: ChannelOrder | None = None,
     half: bool = False,
@@ -44,14 +45,6 @@ def import_checkpoint(
     network = read_checkpoint(checkpoint, channel_order)
     save_network(network, weights, half)
     return network
-
-
-def _load(checkpoint: str | Path | BinaryIO) -> object:
-    try:
-        return torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, EOFError, RuntimeError, ValueError) as error:
-        name = checkpoint if isinstance(checkpoint, (str, Path)) else "checkpoint"
-        raise LayoutError(f"{name}: not a checkpoint of tensors alone ({str(error).splitlines()[0]})") from error
 
 
 def _generator_state(content: object) -> dict[str, Tensor]:

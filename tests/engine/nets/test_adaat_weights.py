@@ -3,7 +3,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from engine.nets.adaat import AdaATConfig
-from engine.nets.adaat_weights import LayoutError, config_metadata, config_of, load_network, network_of, save_network
+from engine.nets.adaat_weights import config_metadata, config_of, load_network, network_of, save_network
+from engine.nets.stored_weights import LayoutError
 
 SMALL = AdaATConfig(divisor=32, blend=False, variance=0.02)
 

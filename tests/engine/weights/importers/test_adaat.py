@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from engine.nets.adaat import AdaATConfig, AdaATDiscriminator
-from engine.nets.adaat_weights import LayoutError, load_network
+from engine.nets.adaat_weights import load_network
+from engine.nets.stored_weights import LayoutError
 from engine.weights.importers.adaat import import_checkpoint, read_checkpoint
 
 FACE = AdaATConfig(divisor=32)

@@ -1,0 +1,53 @@
+"""Weights of DaGAN: what state dicts say of its networks, and the file they are kept in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from engine.nets.dagan import DaGANConfig, DaGANModel, Decoder
+from engine.nets.face_depth import FaceDepthConfig, Layers
+from engine.nets.first_order_weights import CONFIG_KEY, State, first_order_config, shape_of, stored_config
+from engine.nets.stored_weights import LayoutError, network_with, read_state, save_state
+
+TASK = "dagan"
+"Of the metadata: what the weights are for."
+
+
+def model_metadata(config: DaGANConfig) -> dict[str, str]:
+    """The metadata that `load_model` goes by."""
+    return {"task": TASK, CONFIG_KEY: json.dumps(asdict(config))}
+
+
+def save_model(model: DaGANModel, path: Path, about: Mapping[str, str] | None = None, half: bool = False) -> None:
+    """Write the file that `load_model` reads. about: further metadata, e.g. where the weights are from."""
+    save_state(model.state_dict(), path, {**(about or {}), **model_metadata(model.config)}, half)
+
+
+def load_model(path: Path) -> DaGANModel:
+    """The model of a file, in float32 and eval mode. Raises LayoutError for a file of something else."""
+    state, metadata = read_state(path)
+    config = stored_config(path, metadata, TASK, DaGANConfig)
+    try:
+        return network_with(lambda: DaGANModel(config), state)
+    except ValueError as error:
+        raise LayoutError(f"{path}: {error}") from error
+
+
+def config_of(generator: State, detector: State, depth_encoder: State) -> DaGANConfig:
+    """The configuration that state dicts in the published layout were made with, as far as shapes tell it.
+
+    What they do not tell is as published, see `engine.nets.first_order_weights.first_order_config`. Raises LayoutError.
+    """
+    if "AttnModule.gamma" not in generator:
+        raise LayoutError("not a generator of DaGAN: no AttnModule.gamma")
+    decoder: Decoder = "spade" if "decoder.compress.weight" in generator else "residual"
+    return DaGANConfig(first_order_config(generator, detector), depth_config(depth_encoder), decoder)
+
+
+def depth_config(depth_encoder: State) -> FaceDepthConfig:
+    """The configuration of a depth encoder's state dict. Raises LayoutError for another layout."""
+    layers: Layers = 50 if "encoder.layer1.0.conv3.weight" in depth_encoder else 18
+    return FaceDepthConfig(layers, width=shape_of(depth_encoder, "encoder.conv1.weight", 4, "a depth encoder")[0])
