@@ -21,7 +21,9 @@ from engine.generators import GeneratorError, load_generator
 from engine.motion import FaceState, ReferencePose, absolute_motion, relative_motion
 from engine.runtime import load_runtime
 
-DEFAULT_GENERATOR, DEFAULT_RUNTIME = "mesh", "auto"
+DEFAULT_GENERATOR, DEFAULT_RUNTIME = "portrait", "auto"
+LIGHT_GENERATOR = "mesh"
+"For machines on which the default one is too slow."
 
 MOST_AT_ONCE = 4
 "Frames of a file: with more of them tracking and writing no longer keep up."
