@@ -82,8 +82,8 @@ class Avatar:
         Of several pictures the first is the one that is animated; the others lend what it does not show: teeth, closed
         eyes, the other cheek.
         crop: 'auto' finds the head and crops around it; 'none' takes a square picture, a head crop already, as it is.
-        at_once: how many frames `render_each` renders at the same time: 1 for a call, where each is wanted at once, the
-        number of cores for a file.
+        at_once: how many frames are rendered at the same time, by as many threads that call `render_state`, or by
+        `render_each`: they share what there is of cores.
         Raises ImageError for a picture that cannot be used, NoFaceError, SeveralFacesError, GeneratorError.
         """
         sources = [source] if isinstance(source, str | Path | np.ndarray) else list(source)
