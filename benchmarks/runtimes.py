@@ -120,7 +120,7 @@ def measure(work: Work) -> dict[str, Any]:
     encoder = runtime.network(generator, "encode", specs["encode"]) if "encode" in specs else None
     own = person.landmarks(state)[None].astype(np.float32)
     identity = generator.encode_with(encoder, frame[None], own)
-    states = _swaying(state)
+    states = _swaying(state, FaceModel.load().expression_deviation)
 
     def render() -> float:
         begin = time.perf_counter()
@@ -156,15 +156,15 @@ def measure(work: Work) -> dict[str, Any]:
     }
 
 
-def _swaying(state: FaceState) -> Iterator[FaceState]:
-    """The head turns to and fro, and the expression changes."""
-    direction = np.random.default_rng(0).standard_normal(state.expression.size).astype(np.float32)
+def _swaying(state: FaceState, deviation: NDArray[np.float32]) -> Iterator[FaceState]:
+    """The head turns to and fro, and the expression changes. deviation: of each coefficient, in people who talk."""
+    direction = deviation * np.random.default_rng(0).standard_normal(state.expression.size).astype(np.float32)
     for k in range(10**9):
         phase = 2 * math.pi * k / 100
         yield replace(
             state,
             rotation=state.rotation + np.array([0.1 * math.sin(2 * phase), 0.3 * math.sin(phase), 0.0]),
-            expression=state.expression + np.float32(0.3 * math.sin(3 * phase)) * direction,
+            expression=state.expression + np.float32(math.sin(3 * phase)) * direction,
         )
 
 

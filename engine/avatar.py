@@ -21,7 +21,9 @@ from engine.generators import GeneratorError, load_generator
 from engine.motion import FaceState, ReferencePose, absolute_motion, relative_motion
 from engine.runtime import load_runtime
 
-DEFAULT_GENERATOR, DEFAULT_RUNTIME = "mesh", "auto"
+DEFAULT_GENERATOR, DEFAULT_RUNTIME = "portrait", "auto"
+LIGHT_GENERATOR = "mesh"
+"For machines on which the default one is too slow."
 
 MOST_AT_ONCE = 4
 "Frames of a file: with more of them tracking and writing no longer keep up."
@@ -80,8 +82,8 @@ class Avatar:
         Of several pictures the first is the one that is animated; the others lend what it does not show: teeth, closed
         eyes, the other cheek.
         crop: 'auto' finds the head and crops around it; 'none' takes a square picture, a head crop already, as it is.
-        at_once: how many frames `render_each` renders at the same time: 1 for a call, where each is wanted at once, the
-        number of cores for a file.
+        at_once: how many frames are rendered at the same time, by as many threads that call `render_state`, or by
+        `render_each`: they share what there is of cores.
         Raises ImageError for a picture that cannot be used, NoFaceError, SeveralFacesError, GeneratorError.
         """
         sources = [source] if isinstance(source, str | Path | np.ndarray) else list(source)

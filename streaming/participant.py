@@ -26,6 +26,7 @@ from streaming.media_receiver import MediaReceiver
 from streaming.media_sender import MediaSender
 from streaming.motion_track import MotionTrackPlayer
 from streaming.outputs import Output
+from streaming.playout import MotionView
 from streaming.statistics import Distribution
 
 logger = logging.getLogger(__name__)
@@ -33,6 +34,8 @@ logger = logging.getLogger(__name__)
 JOIN_TIMEOUT_S = 5.0
 PLAY_BLOCK = 480
 "Samples of voice handed to the outputs at a time: longer ones would lengthen the playout delay."
+RENDERED_AT_ONCE = 2
+"Frames: one begins at its time though the one before it is not done, which keeps the rate where cores are shared."
 RENDERING_AT_MOST = 0.1
 "Seconds by which the display looks ahead, however long rendering takes."
 WARN_AFTER = 50
@@ -185,8 +188,10 @@ class Display:
         self.receiver = receiver
         self._outputs = outputs
         self._origin = 0.0
-        # One thread: frames stay in order, and the event loop stays free for packets.
-        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="render")
+        # Threads of their own: the event loop stays free for packets.
+        self._executor = ThreadPoolExecutor(RENDERED_AT_ONCE, thread_name_prefix="render")
+        self._free = asyncio.Semaphore(RENDERED_AT_ONCE)
+        self._in_order: asyncio.Queue[tuple[MotionView, asyncio.Future[RGB]]] = asyncio.Queue()
         self._writing = threading.Lock()
         "Outputs are given frames and voice from two threads, one at a time."
 
@@ -195,6 +200,7 @@ class Display:
         self._origin = time.monotonic()
         try:
             async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._render_views())
                 tasks.create_task(self._show())
                 tasks.create_task(self._play())
         except ExceptionGroup as group:
@@ -202,9 +208,10 @@ class Display:
         finally:
             self._executor.shutdown(wait=True)
 
-    async def _show(self) -> None:
+    async def _render_views(self) -> None:
         loop = asyncio.get_running_loop()
         picture, avatar = None, None
+        await self._free.acquire()
         async for view in self.receiver.frames(self.config.rate, lambda: self._rendering_takes):
             if picture is None or picture is not self.receiver.picture:
                 picture = await self.receiver.wait_for_picture()
@@ -217,7 +224,17 @@ class Display:
                 continue  # that took a moment: this view is late by now
             if avatar is None:
                 continue
-            await loop.run_in_executor(self._executor, self._show_state, avatar, view.state)
+            state = avatar.transfer(view.state)
+            self._in_order.put_nowait((view, loop.run_in_executor(self._executor, self._render, avatar, state)))
+            await self._free.acquire()  # here, so that the next view is one of its time
+
+    async def _show(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            view, rendering = await self._in_order.get()
+            frame = await rendering
+            self._free.release()
+            await loop.run_in_executor(None, self._write, frame)
             self.receiver.displayed(view)
             self.shown += 1
             self.frames.append(DisplayedFrame(time.monotonic(), view.shown_time, view.concealed))
@@ -227,17 +244,23 @@ class Display:
         # A square picture is a head crop already, as `visavis call` sends it: its geometry is kept.
         crop: Literal["auto", "none"] = "none" if picture.shape[0] == picture.shape[1] else "auto"
         return Avatar.from_image(
-            picture, generator=config.generator, runtime=config.runtime, size=config.size, crop=crop
+            picture,
+            generator=config.generator,
+            runtime=config.runtime,
+            size=config.size,
+            crop=crop,
+            at_once=RENDERED_AT_ONCE,
         )
 
-    def _show_state(self, avatar: Avatar, state: FaceState) -> None:
+    def _render(self, avatar: Avatar, state: FaceState) -> RGB:
         begin = time.perf_counter()
-        frame = avatar.render(state)
+        frame = avatar.render_state(state)
         took = time.perf_counter() - begin
         self.rendering.add(took)
         # The running mean, over half a second or so.
         self._rendering_takes += 0.1 * (min(took, RENDERING_AT_MOST) - self._rendering_takes)
-        if not self._warned and len(self.rendering) > WARN_AFTER and self._rendering_takes > 1 / self.config.rate:
+        slow = self._rendering_takes > RENDERED_AT_ONCE / self.config.rate
+        if slow and not self._warned and len(self.rendering) > WARN_AFTER:
             self._warned = True
             logger.warning(
                 "rendering takes %.0f ms a frame, too long for %g frames a second: the picture stutters%s",
@@ -245,6 +268,9 @@ class Display:
                 self.config.rate,
                 "" if self.config.generator == LIGHT_GENERATOR else f"; --generator {LIGHT_GENERATOR} is lighter",
             )
+        return frame
+
+    def _write(self, frame: RGB) -> None:
         with self._writing:
             for output in self._outputs:
                 output.write(frame, time.monotonic() - self._origin)

@@ -98,7 +98,7 @@ def paste(frame: Frame, drawn: Frame, before: Frame, after: Frame, to_picture: D
 def opacity(side: int) -> Array:
     """(N, N) how much of a window counts: 1 in the middle, 0 at the border."""
     distance = np.minimum(np.arange(side) + 0.5, side - 0.5 - np.arange(side)) / side
-    rise = np.clip(distance / 0.14, 0.0, 1.0)
+    rise = np.clip(distance / 0.1, 0.0, 1.0)
     rise = rise * rise * (3.0 - 2.0 * rise)
     return np.asarray(rise[:, None] * rise[None, :], np.float32)
 

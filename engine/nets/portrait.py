@@ -4,8 +4,9 @@ The design is ours. From the warping family it has features of the source that a
 masks of occlusion; from AdaAT (MM 2022, section 3.2) the affine transformation per feature channel, without that
 paper's blend of neighbouring channels.
 
-Everything is computed on maps of `GRID` cells and on two finer ones, whatever the size of the frame: at 512x512 the
-flow, masks and paint of a 256x256 frame are enlarged, and the detail comes from the warped pictures.
+What the mesh drew is taken pixel by pixel, for most of it is right. Everything else is computed on maps of at most
+`INNER` pixels a side, whatever the size of the frame: flow, masks and paint are enlarged, and the detail comes from the
+pictures.
 """
 
 from __future__ import annotations
@@ -20,22 +21,26 @@ from torch.nn import functional
 from engine.nets.pictures import planes
 from engine.nets.portrait_dimensions import FEATURES, GRID
 
-INNER = 4 * GRID
-"Side of the frame that the networks look at."
+INNER = 2 * GRID
+"Side of the pictures that the networks look at, and of the masks and the paint."
 FLOW_UNIT = 0.1
 "Of the residual flows: a network output of 1 in normalised coordinates, where the frame is 2 wide."
-WARPED_LOGIT = 3.0
+SHADE_UNIT = 0.25
+"The most that shading brightens or darkens."
+WARPED_LOGIT = 2.0
 "At the start the masks prefer what the mesh drew."
+PAINT, SHADE, MASKS = slice(0, 3), slice(3, 6), slice(6, 9)
+"Channels of the last convolution."
 
 
 @dataclass(frozen=True)
 class PortraitConfig:
     """Widths of the maps, in channels, at 64x64, 32x32, 16x16, 128x128 and of the source's features at 64x64."""
 
-    fine: int = 48
-    middle: int = 80
-    coarse: int = 112
-    finest: int = 16
+    fine: int = 24
+    middle: int = 48
+    coarse: int = 64
+    finest: int = 8
     features: int = FEATURES
 
 
@@ -45,7 +50,7 @@ class PortraitEncoder(nn.Module):
     def __init__(self, config: PortraitConfig) -> None:
         super().__init__()
         fine, middle, coarse = config.fine, config.middle, config.coarse
-        self.stem = nn.Conv2d(4 * 16, fine, 3, padding=1)
+        self.stem = nn.Conv2d(4 * 4, fine, 3, padding=1)
         self.down_32 = nn.Conv2d(fine, middle, 3, stride=2, padding=1)
         self.block_32 = Block(middle)
         self.down_16 = nn.Conv2d(middle, coarse, 3, stride=2, padding=1)
@@ -57,7 +62,7 @@ class PortraitEncoder(nn.Module):
 
     def forward(self, source: Tensor) -> Tensor:
         """source: (B, S, S, 4) uint8, RGB and label of a source frame. Returns (B, F, 64, 64)."""
-        x64 = functional.relu(self.stem(functional.pixel_unshuffle(_inner(planes(source)), 4)))
+        x64 = functional.relu(self.stem(functional.pixel_unshuffle(reduced(planes(source), INNER), 2)))
         x32 = self.block_32(functional.relu(self.down_32(x64)))
         x16 = self.block_16(functional.relu(self.down_16(x32)))
         x32 = functional.relu(self.up_32(torch.cat((doubled(x16), x32), dim=1)))
@@ -70,15 +75,16 @@ class PortraitParts:
     """A frame and what it was composed of; images (B, 3, S, S) with values from 0 to 1."""
 
     frame: Tensor
-    drawn: Tensor
-    "What the mesh drew, moved by the first residual flow."
     source: Tensor
-    "The source by the mesh's map, moved by the second residual flow."
+    "The source by the mesh's map, moved by the residual flow."
     paint: Tensor
+    "(B, 3, 128, 128)"
+    shade: Tensor
+    "(B, 3, 128, 128) what is added, from -SHADE_UNIT to SHADE_UNIT."
     masks: Tensor
-    "(B, 3, S, S) shares of drawn, source and paint, which add up to 1."
+    "(B, 3, 128, 128) shares of what the mesh drew, of source and of paint, which add up to 1."
     flow: Tensor
-    "(B, 4, 64, 64) both residual flows, normalised coordinates."
+    "(B, 2, 64, 64) the residual flow, normalised coordinates."
 
 
 class PortraitRenderer(nn.Module):
@@ -87,8 +93,8 @@ class PortraitRenderer(nn.Module):
     def __init__(self, config: PortraitConfig) -> None:
         super().__init__()
         fine, middle, coarse, finest = config.fine, config.middle, config.coarse, config.finest
-        self.stem = nn.Conv2d(4 * 16, fine, 3, padding=1)
-        self.join = nn.Conv2d(fine + config.features + 3, fine, 1)
+        self.stem = nn.Conv2d(4 * 4, fine, 3, padding=1)
+        self.join = nn.Conv2d(fine + config.features + 2, fine, 1)
         self.down_32 = nn.Conv2d(fine, middle, 3, stride=2, padding=1)
         self.block_32 = Block(middle)
         self.down_16 = nn.Conv2d(middle, coarse, 3, stride=2, padding=1)
@@ -98,19 +104,18 @@ class PortraitRenderer(nn.Module):
         self.up_block_32 = Block(middle)
         self.up_64 = nn.Conv2d(middle + fine, fine, 1)
         self.conv_64 = nn.Conv2d(fine, fine, 3, padding=1)
-        self.flow = nn.Conv2d(fine, 4, 3, padding=1)
+        self.flow = nn.Conv2d(fine, 2, 3, padding=1)
         self.up_128 = nn.Conv2d(fine, finest * 4, 3, padding=1)
-        self.conv_128 = nn.Conv2d(finest + 12, finest, 3, padding=1)
-        self.out = nn.Conv2d(finest, 6 * 4, 3, padding=1)
-        nn.init.zeros_(self.flow.weight)
-        nn.init.zeros_(self.out.weight)
-        for module in (self.flow, self.out):
-            nn.init.zeros_(cast(Tensor, module.bias))
+        self.conv_128 = nn.Conv2d(finest + 7, finest, 3, padding=1)
+        self.out = nn.Conv2d(finest, 9, 3, padding=1)
+        for head in (self.flow, self.out):
+            nn.init.zeros_(head.weight)
+            nn.init.zeros_(cast(Tensor, head.bias))
         with torch.no_grad():
-            cast(Tensor, self.out.bias)[12:16] = WARPED_LOGIT  # channels 12..15 become the mask of `drawn`
+            cast(Tensor, self.out.bias)[MASKS.start] = WARPED_LOGIT
 
     def forward(self, drawn: Tensor, source: Tensor, features: Tensor, place: Tensor, weight: Tensor) -> Tensor:
-        """The frame, (B, 3, S, S) from 0 to 1.
+        """The frame, (B, 3, S, S), values from 0 to 1 but for shading that goes beyond.
 
         drawn: (B, S, S, 4) uint8, RGB and label of the frame that the mesh drew. source: (B, S, S, 3) uint8, the
         principal source. features: (B, K, F, 64, 64) of K sources. place: (B, K, 64, 64, 2) where in each source a cell
@@ -122,18 +127,16 @@ class PortraitRenderer(nn.Module):
         """The same, with all parts."""
         size = drawn.shape[1]
         whole, shown = planes(drawn), planes(source)
-        inner = _inner(whole)
+        inner = reduced(whole, INNER)
         sampled = functional.grid_sample(
             features.flatten(0, 1), place.flatten(0, 1), padding_mode="border", align_corners=False
         )
         fused = (sampled.view(features.shape) * weight[:, :, None]).sum(dim=1)
-        grid = pixel_grid(GRID, place)
-        moved = place[:, 0] - grid
-        coverage = functional.avg_pool2d(inner[:, 3:], 4)
+        places = place[:, 0].permute(0, 3, 1, 2)
+        moved = places - pixel_grid(GRID, place).permute(0, 3, 1, 2)
 
-        stem = functional.relu(self.stem(functional.pixel_unshuffle(inner, 4)))
-        joined = torch.cat((stem, fused, moved.permute(0, 3, 1, 2), coverage), dim=1)
-        x64 = functional.relu(self.join(joined))
+        stem = functional.relu(self.stem(functional.pixel_unshuffle(inner, 2)))
+        x64 = functional.relu(self.join(torch.cat((stem, fused, moved), dim=1)))
         x32 = self.block_32(functional.relu(self.down_32(x64)))
         x16 = self.block_16(functional.relu(self.down_16(x32)))
         transformed = self.transform(x16, functional.avg_pool2d(fused, 2))
@@ -142,19 +145,19 @@ class PortraitRenderer(nn.Module):
         x64 = x64 + functional.relu(self.conv_64(x64))
 
         flow = FLOW_UNIT * self.flow(x64)
-        # Added before they are enlarged, which is the same and less work.
-        places = place[:, 0].permute(0, 3, 1, 2) + flow[:, 2:]
-        steps = enlarged(torch.cat((flow[:, :2], places), dim=1), size).permute(0, 2, 3, 1)
-        drawn_moved = sample(whole[:, :3], pixel_grid(size, place) + steps[..., :2])
-        source_moved = sample(shown, steps[..., 2:])
-
+        corrected = places + flow
+        seen = sample(reduced(shown, INNER), enlarged(corrected, INNER).permute(0, 2, 3, 1))
         x128 = functional.pixel_shuffle(functional.relu(self.up_128(x64)), 2)
-        seen = functional.pixel_unshuffle(_inner(drawn_moved), 2)
-        x128 = functional.relu(self.conv_128(torch.cat((x128, seen), dim=1)))
-        out = enlarged(functional.pixel_shuffle(self.out(x128), 2), size)
-        paint, masks = torch.sigmoid(out[:, :3]), torch.softmax(out[:, 3:], dim=1)
-        frame = masks[:, :1] * drawn_moved + masks[:, 1:2] * source_moved + masks[:, 2:] * paint
-        return PortraitParts(frame, drawn_moved, source_moved, paint, masks, flow)
+        x128 = functional.relu(self.conv_128(torch.cat((x128, inner, seen), dim=1)))
+        out = self.out(x128)
+        paint, shade = torch.sigmoid(out[:, PAINT]), SHADE_UNIT * torch.tanh(out[:, SHADE])
+        masks = torch.softmax(out[:, MASKS], dim=1)
+
+        # Painted and shaded before it is enlarged, which is the same and less work.
+        painted = enlarged(masks[:, 2:] * paint + shade, size)
+        moved_source = sample(shown, enlarged(corrected, size).permute(0, 2, 3, 1))
+        frame = enlarged(masks[:, :1], size) * whole[:, :3] + enlarged(masks[:, 1:2], size) * moved_source + painted
+        return PortraitParts(frame, moved_source, paint, shade, masks, flow)
 
 
 class ChannelAffine(nn.Module):
@@ -198,8 +201,9 @@ class Block(nn.Module):
         return functional.relu(x + self.conv_2(functional.relu(self.conv_1(x))))
 
 
-def _inner(image: Tensor) -> Tensor:
-    factor = image.shape[-1] // INNER
+def reduced(image: Tensor, side: int) -> Tensor:
+    """(B, C, S, S) to (B, C, side, side), means; S is `side` or a multiple."""
+    factor = image.shape[-1] // side
     return functional.avg_pool2d(image, factor) if factor > 1 else image
 
 

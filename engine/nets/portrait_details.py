@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engine.nets.pictures import planes
-from engine.nets.portrait import FLOW_UNIT, WARPED_LOGIT, Block, doubled, enlarged, pixel_grid, sample
+from engine.nets.portrait import FLOW_UNIT, WARPED_LOGIT, Block, doubled, enlarged, pixel_grid, reduced, sample
 from engine.nets.portrait_dimensions import DETAIL_FEATURES
 
 
@@ -79,7 +79,7 @@ class DetailEncoder(nn.Module):
 
     def forward(self, source: Tensor) -> Tensor:
         """source: (B, N, N, 4) uint8, RGB and label; N is `side` or a multiple. Returns (B, F, side / 2, side / 2)."""
-        features: Tensor = self.out(self.trunk(functional.pixel_unshuffle(_reduced(planes(source), self.side), 2)))
+        features: Tensor = self.out(self.trunk(functional.pixel_unshuffle(reduced(planes(source), self.side), 2)))
         return features
 
 
@@ -107,7 +107,7 @@ class DetailRenderer(nn.Module):
         """drawn, source: (B, N, N, 4) uint8, RGB and label. features: (B, F, side / 2, side / 2)."""
         size = drawn.shape[1]
         whole, shown = planes(drawn), planes(source)[:, :3]
-        x = self.trunk(torch.cat((functional.pixel_unshuffle(_reduced(whole, self.side), 2), features), dim=1))
+        x = self.trunk(torch.cat((functional.pixel_unshuffle(reduced(whole, self.side), 2), features), dim=1))
         flow = FLOW_UNIT * self.flow(x)
         steps = enlarged(flow, size).permute(0, 2, 3, 1)
         own = pixel_grid(size, whole)
@@ -117,8 +117,3 @@ class DetailRenderer(nn.Module):
         paint, masks = torch.sigmoid(out[:, :3]), torch.softmax(out[:, 3:], dim=1)
         frame = masks[:, :1] * drawn_moved + masks[:, 1:2] * source_moved + masks[:, 2:] * paint
         return DetailParts(frame, drawn_moved, source_moved, paint, masks, flow)
-
-
-def _reduced(image: Tensor, side: int) -> Tensor:
-    factor = image.shape[-1] // side
-    return functional.avg_pool2d(image, factor) if factor > 1 else image

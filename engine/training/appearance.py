@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from engine.training.perceptual import PerceptualLoss
-from engine.training.ssim import Window, ssim_map, window_means
+from engine.training.ssim import Window, box_means, ssim_map, window_means
 
 TERMS = ("l1", "gradient", "ssim", "contrast")
 
@@ -86,7 +86,7 @@ class AppearanceLoss:
 
 def local_contrast(pictures: Tensor, window: Window) -> Tensor:
     """How much detail (N, C, H, W) have, wherever exactly it lies: by window, the mean difference from a 5x5 mean."""
-    detail = (pictures - functional.avg_pool2d(pictures, 5, 1, 2, count_include_pad=False)).abs()
+    detail = (pictures - box_means(functional.pad(pictures, (2, 2, 2, 2), mode="replicate"), 5)).abs()
     return window_means(detail, window)
 
 

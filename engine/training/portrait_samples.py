@@ -9,6 +9,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,7 +19,7 @@ from engine.generators.mesh import MeshGenerator
 from engine.generators.portrait_drawing import labelled, place_grid
 from engine.training.augmentation import Change
 from engine.training.clip_cache import Clip, ClipError, clip_chances
-from engine.training.face_boxes import box_map
+from engine.training.face_boxes import REST, box_map
 
 Frame = NDArray[np.uint8]
 Array = NDArray[np.float32]
@@ -33,13 +34,16 @@ class PortraitSampleConfig:
     "Encoded ahead: the first frame and others at equal distances."
     targets_per_source: int = 2
     "Rows of a batch that share a source, whose features are then computed once."
+    reduction: int = 1
+    "Of the frame: how many times smaller than the clip's its sides are. Terms of small frames take less time."
+    eyes_per_mouth: float = 0.5
+    "Of the windows: rows with an eye for each with a mouth, which has more to learn."
     flip: float = 0.5
     "Share of mirrored samples."
     gain: float = 0.2
     "Largest relative change of brightness; of one colour against another a third of it. Gamma changes as much."
-    mouth_weight: float = 5.0
-    eyes_weight: float = 4.0
-    "Weight of the pixels in the boxes around mouth and eyes, where others have 1."
+    windows_weight: float = 0.5
+    "Of the frame: weight of the pixels in the boxes around mouth and eyes, which windows cover; others have 1."
 
 
 class PortraitSamples:
@@ -68,7 +72,7 @@ class PortraitSamples:
             clip = self.clips[rng.choice(len(self.clips), p=self._chances)]
             source = self._load(self._folder, clip.name, int(rng.integers(self.config.sources_per_clip)))
             change = Change.drawn(rng, self.config.flip, self.config.gain)
-            sources.append(change.picture(source.picture))
+            sources.append(change.picture(self._reduced(source.picture)))
             for target in rng.choice(len(clip.frames), self.config.targets_per_source, p=source.chances):
                 rows.append(self.sample(clip, source, int(target), change))
         batch = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
@@ -82,16 +86,23 @@ class PortraitSamples:
         """One row of a batch."""
         change = change or Change.none()
         drawn = self._mesh.draw(source.identity, source.driving[target])
-        weights = np.array((1.0, self.config.eyes_weight, self.config.mouth_weight), np.float32)  # REST, EYES, MOUTH
-        importance = weights[box_map(clip.landmarks[target], clip.frames.shape[1])]
+        rest = box_map(clip.landmarks[target], clip.frames.shape[1]) == REST
+        importance = np.where(rest, 1.0, self.config.windows_weight).astype(np.float32)
         place = place_grid(drawn)
         return {
-            "drawn": change.picture(labelled(drawn)),
+            "drawn": change.picture(self._reduced(labelled(drawn))),
             "place": change.places(place)[None],
             "weight": np.ones((1, *place.shape[:2]), np.float32),
-            "target": change.picture(clip.frames[target]),
-            "importance": change.mirrored(importance),
+            "target": change.picture(self._reduced(clip.frames[target])),
+            "importance": change.mirrored(self._reduced(importance)),
         }
+
+    def _reduced(self, image: NDArray[Any]) -> NDArray[Any]:
+        """(S, S, ...) as much smaller as is configured."""
+        if self.config.reduction == 1:
+            return image
+        side = len(image) // self.config.reduction
+        return cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,106 +20,73 @@ from torch import Tensor, nn
 
 from engine.generators.face_windows import opacity
 from engine.nets.pictures import planes
+from engine.nets.portrait import enlarged, reduced
 from engine.nets.portrait_halves import PortraitEncodeHalf, PortraitRenderHalf, portrait_networks
 from engine.training.appearance import AppearanceLoss, weighted_mean
-from engine.training.clip_cache import Clip, build_cache, cache_folder
+from engine.training.clip_cache import Clip
+from engine.training.clip_task import ClipOptions, ClipTask, picture_sheet
 from engine.training.perceptual import PerceptualLoss, find_vgg19, load_vgg19
 from engine.training.portrait_samples import PortraitSampleConfig, PortraitSamples, encode_sources
 from engine.training.portrait_windows import KINDS, WindowSamples, draw_windows
 from engine.training.recipe import Recipe, Stage
 from engine.training.ssim import ssim_map
-from engine.training.task import Batch, Outputs, SampleSource, Terms, TrainingError, TrainingTask
-
-SHEET_ROWS = 6
-VALIDATION_BATCHES = 10
+from engine.training.task import Batch, Outputs, SampleSource, Terms
 
 
 @dataclass(frozen=True)
-class PortraitOptions:
+class PortraitOptions(ClipOptions):
     """The recipe's table [options]."""
 
-    validation: tuple[str, ...] = ()
-    "Identities that are held out, by the manifest's names."
-    rights: tuple[str, ...] = ()
-    "Only clips whose column `rights` begins with one of these; none means all."
-    step: int = 2
-    "Every how manieth frame of the clips is used."
     window_targets: int = 40
     "Frames of a clip for which the windows of each source are drawn ahead."
     samples: PortraitSampleConfig = field(default_factory=PortraitSampleConfig)
 
 
-class _PortraitTask(TrainingTask):
+class _PortraitTask(ClipTask):
     """What the parts of `portrait` share: all networks are there and exported, each task trains its own."""
 
     name: ClassVar[str] = "portrait"
+    options_type: ClassVar[type[ClipOptions]] = PortraitOptions
 
     def __init__(self, recipe: Recipe, data: Path | None) -> None:
         super().__init__(recipe, data)
-        if data is None:
-            raise TrainingError("portrait is trained with clips: name the folder with --data")
-        self._data = data
         self._options = recipe.options_as(PortraitOptions)
         self._networks = portrait_networks()
         self._encode = cast(PortraitEncodeHalf, self._networks["encode"])
         self._render = cast(PortraitRenderHalf, self._networks["render"])
-        self._clips: dict[int, list[Clip]] = {}
 
     def networks(self) -> Mapping[str, nn.Module]:
         return dict(self._networks.items())
 
-    def samples(self, stage: Stage) -> SampleSource:
-        options = self.recipe.options_as(PortraitOptions, stage)
-        return self._of_clips(stage, options.samples, held_out=False)
-
-    def sheet_samples(self, stage: Stage) -> SampleSource:
-        options = self.recipe.options_as(PortraitOptions, stage)
-        if not options.validation:
-            return self.samples(stage)
-        return self._of_clips(stage, replace(options.samples, flip=0.0, gain=0.0), held_out=True)
+    def _of_clips(self, clips: Sequence[Clip], stage: Stage, held_out: bool) -> SampleSource:
+        config = self.recipe.options_as(PortraitOptions, stage).samples
+        if held_out:
+            config = replace(config, flip=0.0, gain=0.0)
+        return self._samples(clips, self._drawn(stage.size), config)
 
     @abstractmethod
-    def _of_clips(self, stage: Stage, config: PortraitSampleConfig, held_out: bool) -> SampleSource:
-        """Samples of the clips that are trained with, or of those that are not."""
+    def _samples(self, clips: Sequence[Clip], folder: Path, config: PortraitSampleConfig) -> SampleSource:
+        """folder: where encoded sources and drawn windows are."""
 
-    def validate(self, stage: Stage) -> dict[str, float]:
-        """Means over fixed batches of what is held out."""
-        samples = self.sheet_samples(stage)
-        rows: list[dict[str, float]] = []
-        for number in range(VALIDATION_BATCHES):
-            arrays = samples.batch(np.random.default_rng(number), stage.batch)
-            batch = {name: torch.from_numpy(np.ascontiguousarray(a)).to(self.device) for name, a in arrays.items()}
-            rows.append(self._figures(batch, self.forward(batch)))
-        return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+    def _drawn(self, size: int) -> Path:
+        return self._folder(size) / "portrait"
 
-    @abstractmethod
-    def _figures(self, batch: Batch, outputs: Outputs) -> dict[str, float]: ...
+    def _prepare(self, clips: Sequence[Clip], size: int) -> None:
+        count = self._options.samples.sources_per_clip
+        _on_all_cores([(encode_sources, (clip, self._drawn(size), count)) for clip in clips])
 
     @cached_property
     def _appearance(self) -> AppearanceLoss:
         path = find_vgg19()
         return AppearanceLoss(perceptual=PerceptualLoss(load_vgg19(path, self.device)) if path else None)
 
-    def _folder(self, size: int) -> Path:
-        """Where encoded sources and drawn windows are."""
-        return cache_folder(self._data, size, self._options.step) / "portrait"
-
-    def _encoded(self, size: int, held_out: bool) -> list[Clip]:
-        options = self._options
-        if size not in self._clips:
-            folder = cache_folder(self._data, size, options.step)
-            clips = build_cache(self._data, folder, size=size, step=options.step, rights=options.rights)
-            count = options.samples.sources_per_clip
-            _on_all_cores([(encode_sources, (clip, self._folder(size), count)) for clip in clips])
-            self._clips[size] = clips
-        return [clip for clip in self._clips[size] if (clip.identity in options.validation) == held_out]
-
 
 class PortraitTask(_PortraitTask):
     """The networks of the frame.
 
-    Terms: those of `AppearanceLoss` on the frame; `drawn` and `source`, L1 of the two moved pictures alone; `smooth`,
-    the flows' mean change from cell to cell.
+    Terms: those of `AppearanceLoss` on the frame; `source` and `paint`, L1 of the moved source and of the paint alone;
+    `smooth`, the flow's mean change from cell to cell; `changed`, the share of the frame that is not as the mesh drew
+    it, which keeps what is as good from being softened.
     """
 
     def forward(self, batch: Batch) -> Outputs:
@@ -130,30 +97,38 @@ class PortraitTask(_PortraitTask):
 
     def generator_terms(self, batch: Batch, outputs: Outputs, weights: Mapping[str, float]) -> Terms:
         truth, importance = planes(batch["target"]), batch["importance"][:, None]
-        return _terms(self._appearance, outputs, truth, importance, weights)
+        terms = _terms(self._appearance, outputs, truth, importance, weights)
+        side = outputs["paint"].shape[-1]
+        terms["paint"] = weighted_mean((outputs["paint"] - reduced(truth, side)).abs(), reduced(importance, side))
+        terms["changed"] = 1.0 - outputs["masks"][:, 0].mean()
+        return terms
 
     def sheet(self, batch: Batch, outputs: Outputs) -> NDArray[np.uint8]:
-        """A row per sample: truth, mesh, frame, moved drawing, moved source, paint, masks."""
-        return _sheet(batch["target"], batch["drawn"], outputs)
+        """A row per sample: truth, mesh, frame, moved source, paint, shading, masks."""
+        outputs = {**outputs, "shade": outputs["shade"] + 0.5}
+        return _sheet(batch["target"], batch["drawn"], outputs, ("frame", "source", "paint", "shade", "masks"))
 
-    def _of_clips(self, stage: Stage, config: PortraitSampleConfig, held_out: bool) -> SampleSource:
-        return PortraitSamples(self._encoded(stage.size, held_out), self._folder(stage.size), config)
+    def _samples(self, clips: Sequence[Clip], folder: Path, config: PortraitSampleConfig) -> SampleSource:
+        return PortraitSamples(clips, folder, config)
 
     def _figures(self, batch: Batch, outputs: Outputs) -> dict[str, float]:
-        """L1 and SSIM of the frame and of what the mesh drew, L1 in the boxes around mouth and eyes."""
-        config, truth = self._options.samples, planes(batch["target"])
+        """L1 and SSIM of the frame and of what the mesh drew; L1 also without the boxes around mouth and eyes."""
+        truth, rest = planes(batch["target"]), batch["importance"] == 1.0
         row: dict[str, float] = {}
         for name, picture in (("", outputs["frame"]), ("mesh_", planes(batch["drawn"])[:, :3])):
             error = (picture - truth).abs().mean(dim=1)
             row[f"{name}l1"] = error.mean().item()
             row[f"{name}ssim"] = ssim_map(picture, truth).mean().item()
-            for region, weight in (("mouth", config.mouth_weight), ("eyes", config.eyes_weight)):
-                row[f"{name}{region}_l1"] = error[batch["importance"] == weight].mean().item()
+            row[f"{name}rest_l1"] = error[rest].mean().item()
         return row
 
 
 class PortraitWindowsTask(_PortraitTask):
-    """The networks of the windows around mouth and eyes; the terms of `PortraitTask`, means over both."""
+    """The networks of the windows around mouth and eyes.
+
+    Terms, means over both: those of `AppearanceLoss` on the window; `drawn` and `source`, L1 of the two moved pictures
+    alone; `smooth`, the flows' mean change from cell to cell.
+    """
 
     def forward(self, batch: Batch) -> Outputs:
         outputs: Outputs = {}
@@ -172,19 +147,24 @@ class PortraitWindowsTask(_PortraitTask):
         for kind in KINDS:
             truth = planes(batch[f"{kind}_target"])
             visible = torch.from_numpy(opacity(truth.shape[-1])).to(truth.device).expand(len(truth), 1, -1, -1)
-            terms = _terms(self._appearance, _of_kind(outputs, kind), truth, visible, weights)
+            of_kind = _of_kind(outputs, kind)
+            terms = _terms(self._appearance, of_kind, truth, visible, weights)
+            terms["drawn"] = weighted_mean((of_kind["drawn"] - truth).abs(), visible)
             for name, term in terms.items():
                 sums[name] = term / len(KINDS) + (sums.get(name, 0.0))
         return sums
 
     def sheet(self, batch: Batch, outputs: Outputs) -> NDArray[np.uint8]:
-        """As that of `PortraitTask`, of mouths."""
-        return _sheet(batch["mouth_target"], batch["mouth_drawn"], _of_kind(outputs, "mouth"))
+        """A row per sample, of mouths: truth, mesh, window, moved drawing, moved source, paint, masks."""
+        columns = ("frame", "drawn", "source", "paint", "masks")
+        return _sheet(batch["mouth_target"], batch["mouth_drawn"], _of_kind(outputs, "mouth"), columns)
 
-    def _of_clips(self, stage: Stage, config: PortraitSampleConfig, held_out: bool) -> SampleSource:
-        clips, folder = self._encoded(stage.size, held_out), self._folder(stage.size)
-        work = (folder, config.sources_per_clip, self._options.window_targets)
+    def _prepare(self, clips: Sequence[Clip], size: int) -> None:
+        super()._prepare(clips, size)
+        work = (self._drawn(size), self._options.samples.sources_per_clip, self._options.window_targets)
         _on_all_cores([(draw_windows, (clip, *work)) for clip in clips])
+
+    def _samples(self, clips: Sequence[Clip], folder: Path, config: PortraitSampleConfig) -> SampleSource:
         return WindowSamples(clips, folder, config)
 
     def _figures(self, batch: Batch, outputs: Outputs) -> dict[str, float]:
@@ -203,7 +183,6 @@ def _terms(
     appearance: AppearanceLoss, outputs: Outputs, truth: Tensor, importance: Tensor, weights: Mapping[str, float]
 ) -> Terms:
     terms = appearance.terms(outputs["frame"], truth, weights, importance)
-    terms["drawn"] = weighted_mean((outputs["drawn"] - truth).abs(), importance)
     terms["source"] = weighted_mean((outputs["source"] - truth).abs(), importance)
     flow = outputs["flow"]
     across, down = flow[..., 1:] - flow[..., :-1], flow[..., 1:, :] - flow[..., :-1, :]
@@ -216,11 +195,9 @@ def _of_kind(outputs: Outputs, kind: str) -> Outputs:
     return {name.removeprefix(mark): value for name, value in outputs.items() if name.startswith(mark)}
 
 
-def _sheet(target: Tensor, drawn: Tensor, outputs: Outputs) -> NDArray[np.uint8]:
-    parts = (outputs[name] for name in ("frame", "drawn", "source", "paint", "masks"))
-    columns = (planes(target), planes(drawn)[:, :3], *parts)
-    sheet = torch.cat([column[:SHEET_ROWS] for column in columns], dim=3).permute(0, 2, 3, 1).flatten(0, 1)
-    return np.asarray((sheet * 255).round().clamp(0, 255).to(torch.uint8).cpu().numpy())
+def _sheet(target: Tensor, drawn: Tensor, outputs: Outputs, names: Sequence[str]) -> NDArray[np.uint8]:
+    parts = (enlarged(outputs[name], target.shape[1]) for name in names)
+    return picture_sheet((planes(target), planes(drawn)[:, :3], *parts))
 
 
 def _on_all_cores(work: Sequence[tuple[Callable[..., None], tuple[Any, ...]]]) -> None:

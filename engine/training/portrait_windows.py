@@ -62,14 +62,15 @@ class WindowSamples:
         self._open = lru_cache(None)(lambda path: np.load(path, mmap_mode="r"))
 
     def batch(self, rng: np.random.Generator, size: int) -> dict[str, NDArray[Any]]:
-        """`size` rows of either kind; it must be a multiple of the targets per source."""
+        """`size` rows with mouths, and with eyes the configured share; multiples of the targets per source."""
         each = self._config.targets_per_source
-        if size % each:
-            raise ClipError(f"a batch of {size} is not a multiple of {each} targets a source")
+        sizes = {"mouth": size, "eyes": round(size * self._config.eyes_per_mouth)}
+        if any(rows % each or not rows for rows in sizes.values()):
+            raise ClipError(f"batches of {sizes}: expected multiples of {each} targets a source")
         batch: dict[str, NDArray[Any]] = {}
         for kind, windows in KINDS.items():
             columns: dict[str, list[Frame]] = {"source": [], "drawn": [], "target": []}
-            for _ in range(size // each):
+            for _ in range(sizes[kind] // each):
                 clip = self.clips[rng.choice(len(self.clips), p=self._chances)]
                 window = windows[rng.integers(len(windows))]
                 number = int(rng.integers(self._config.sources_per_clip))
@@ -80,7 +81,7 @@ class WindowSamples:
                     columns["drawn"].append(change.picture(np.asarray(pairs[row, ..., :4])))
                     columns["target"].append(change.picture(np.asarray(pairs[row, ..., 4:])))
             batch |= {f"{kind}_{name}": np.stack(rows) for name, rows in columns.items()}
-            batch[f"{kind}_source_of"] = np.repeat(np.arange(size // each), each)
+            batch[f"{kind}_source_of"] = np.repeat(np.arange(sizes[kind] // each), each)
         return batch
 
 

@@ -125,7 +125,7 @@ def test_render_takes_several_pictures_of_a_person(
     second, output = tmp_path / "second.png", tmp_path / "out.mp4"
     cv2.imwrite(str(second), frames_of(DRIVING)[40][..., ::-1])
     files = ["--source", str(PORTRAIT), str(second), "--driving", str(clip), "-o", str(output)]
-    assert main(["render", *files, "--quiet", "--generator", "portrait"]) == 0
+    assert main(["render", *files, "--quiet"]) == 0
     assert len(frames_of(output)) == FRAMES
     assert main(["render", *files, "--quiet", "--generator", "mesh"]) == 1
     assert "generator mesh uses one source picture, not 2" in capsys.readouterr().err

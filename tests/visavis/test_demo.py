@@ -26,9 +26,9 @@ def call(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
     return output, json.loads(report.read_text())
 
 
-def test_a_neural_generator_renders_a_call_too(tmp_path: Path) -> None:
+def test_the_default_generator_renders_a_call_too(tmp_path: Path) -> None:
     output, report = tmp_path / "out.mp4", tmp_path / "report.json"
-    assert main(["demo", "--generator", "portrait", "-o", str(output), "--seconds", "4", "--report", str(report)]) == 0
+    assert main(["demo", "-o", str(output), "--seconds", "4", "--report", str(report)]) == 0
     figures = json.loads(report.read_text())
     # How many frames a second a machine renders that also runs the tests is not what is tested.
     assert figures["frames_shown"] > 15

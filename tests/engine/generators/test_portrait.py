@@ -1,4 +1,4 @@
-"""`portrait` as a whole: with the weights that ship, on a drawn head and on the data pack."""
+"""The default generator as a whole: with the weights that ship, on a drawn head and on the data pack."""
 
 import av
 import numpy as np

@@ -7,7 +7,17 @@ torch = pytest.importorskip("torch", reason="needs torch (extra: torch)")
 
 from torch import nn  # noqa: E402
 
-from engine.nets.portrait import GRID, ChannelAffine, PortraitConfig, PortraitEncoder, PortraitRenderer  # noqa: E402
+from engine.nets.portrait import (  # noqa: E402
+    INNER,
+    MASKS,
+    SHADE_UNIT,
+    WARPED_LOGIT,
+    ChannelAffine,
+    PortraitConfig,
+    PortraitEncoder,
+    PortraitRenderer,
+)
+from engine.nets.portrait_dimensions import FEATURES, GRID  # noqa: E402
 
 
 def inputs(size, sources=1, batch=1, seed=0):
@@ -38,13 +48,37 @@ def networks():
 def test_untrained_it_shows_what_the_mesh_drew(networks, size):
     drawn, source, place, weight = inputs(size)
     features = networks["encode"](drawn)[:, None]
-    assert features.shape == (1, 1, 40, GRID, GRID)
+    assert features.shape == (1, 1, FEATURES, GRID, GRID)
     parts = networks["render"].compose(drawn, source, features, place, weight)
     assert (parts.flow == 0).all()
     picture = drawn[..., :3].permute(0, 3, 1, 2) / 255
-    torch.testing.assert_close(parts.drawn, picture, atol=1e-4, rtol=0)
-    torch.testing.assert_close(parts.masks.sum(dim=1), torch.ones(1, size, size))
+    torch.testing.assert_close(parts.source, picture, atol=0.02, rtol=0)
+    torch.testing.assert_close(parts.masks.sum(dim=1), torch.ones(1, INNER, INNER))
     assert (parts.frame - picture).abs().mean() < 0.05
+
+
+@pytest.mark.parametrize("size", [256, 512])
+@torch.no_grad()
+def test_what_it_leaves_alone_stays_as_it_was_drawn(size):
+    """To the last level, at any size: neither resampled nor mixed."""
+    networks = untrained()
+    networks["render"].out.bias[MASKS.start] = 10 * WARPED_LOGIT
+    drawn, source, place, weight = inputs(size)
+    features = networks["encode"](drawn)[:, None]
+    frame = networks["render"](drawn, 255 - source, features, 0.9 * place, weight)
+    torch.testing.assert_close(frame, drawn[..., :3].permute(0, 3, 1, 2) / 255, atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_shading_adds_without_touching_detail():
+    networks = untrained()
+    networks["render"].out.bias[MASKS.start] = 10 * WARPED_LOGIT
+    networks["render"].out.bias[3:6] = torch.tensor([20.0, -20.0, 0.0])
+    drawn, source, place, weight = inputs(256)
+    frame = networks["render"](drawn, source, networks["encode"](drawn)[:, None], place, weight)
+    added = frame - drawn[..., :3].permute(0, 3, 1, 2) / 255
+    for channel, expected in enumerate((SHADE_UNIT, -SHADE_UNIT, 0.0)):
+        torch.testing.assert_close(added[:, channel], torch.full_like(added[:, 0], expected), atol=1e-5, rtol=0)
 
 
 @torch.no_grad()

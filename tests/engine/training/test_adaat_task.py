@@ -39,7 +39,7 @@ def clips(small_pack, tmp_path_factory):
 @pytest.fixture(autouse=True)
 def small_world(monkeypatch, tmp_path_factory):
     """A cache of its own, no VGG19, one batch to validate with."""
-    monkeypatch.setattr("engine.training.adaat_task.VALIDATION_BATCHES", 1)
+    monkeypatch.setattr("engine.training.clip_task.VALIDATION_BATCHES", 1)
     monkeypatch.setenv("VISAVIS_CACHE", str(tmp_path_factory.getbasetemp() / "adaat"))
     monkeypatch.delenv("VISAVIS_VGG19", raising=False)
 

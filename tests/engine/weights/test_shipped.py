@@ -25,9 +25,7 @@ def test_portrait_renders_what_torch_renders_from_the_weights(
     except WeightsError as error:
         pytest.skip(str(error))
     graph_path("portrait", "render", size)  # where weights ship, so do networks
-    expected, rendered = (
-        Avatar.from_image(PORTRAIT, generator="portrait", runtime=name, size=size) for name in ("torch", runtime)
-    )
+    expected, rendered = (Avatar.from_image(PORTRAIT, runtime=name, size=size) for name in ("torch", runtime))
     state = expected.source_state
     for turn in ((0.0, 0.0, 0.0), (0.1, 0.35, 0.0), (-0.2, -0.2, 0.2)):
         moved = replace(state, rotation=state.rotation + np.float32(turn))
