@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,14 +18,11 @@ from engine.face.landmarks import detect_face
 from engine.face.model import FaceModel, Person
 from engine.generators import GeneratorError, load_generator
 from engine.motion import FaceState, ReferencePose, absolute_motion, relative_motion
-from engine.runtime import load_runtime
+from engine.runtime import RuntimeConfig, load_runtime
 
 DEFAULT_GENERATOR, DEFAULT_RUNTIME = "portrait", "auto"
 LIGHT_GENERATOR = "mesh"
 "For machines on which the default one is too slow."
-
-MOST_AT_ONCE = 4
-"Frames of a file: with more of them tracking and writing no longer keep up."
 
 Picture = NDArray[np.uint8]
 "(H, W, 3) RGB."
@@ -146,8 +142,8 @@ class Avatar:
 
 
 def frames_at_once() -> int:
-    """How many frames of a file are best rendered at the same time on this machine."""
-    return min(MOST_AT_ONCE, os.cpu_count() or 1)
+    """How many frames of a file are best rendered at the same time on this machine: each has a thread then."""
+    return RuntimeConfig().thread_count()
 
 
 def _head_crop(picture: Picture, crop: Literal["auto", "none"]) -> HeadCrop:

@@ -232,9 +232,8 @@ class Display:
         loop = asyncio.get_running_loop()
         while True:
             view, rendering = await self._in_order.get()
-            frame = await rendering
-            self._free.release()
-            await loop.run_in_executor(None, self._write, frame)
+            await loop.run_in_executor(None, self._write, await rendering)
+            self._free.release()  # now only: frames must not pile up before an output that is slow
             self.receiver.displayed(view)
             self.shown += 1
             self.frames.append(DisplayedFrame(time.monotonic(), view.shown_time, view.concealed))

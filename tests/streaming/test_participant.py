@@ -14,7 +14,7 @@ from engine.motion import FaceState
 from streaming.codec import CodecConfig, MotionEncoder, StreamHeader, default_statistics
 from streaming.media_receiver import MediaReceiver
 from streaming.outputs import MemoryOutput, OutputError
-from streaming.participant import WARN_AFTER, Display, DisplayConfig
+from streaming.participant import RENDERED_AT_ONCE, WARN_AFTER, Display, DisplayConfig
 from visavis.demo import PORTRAIT
 
 
@@ -82,3 +82,23 @@ async def test_a_machine_that_is_too_slow_is_told_so_once(caplog) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
     assert caplog.text.count("too long for 1000 frames a second") == 1
     assert "--generator mesh is lighter" in caplog.text
+
+
+async def test_frames_do_not_pile_up_before_a_slow_output() -> None:
+    class Slow(MemoryOutput):
+        def write(self, frame, at):
+            time.sleep(0.2)
+            super().write(frame, at)
+
+    receiver = MediaReceiver()
+    receiver.begin()
+    receiver.receive_picture(load_image(PORTRAIT))
+    display = Display(receiver, [Slow()], DisplayConfig(generator="mesh"))
+    tasks = [asyncio.create_task(feed_motion(receiver)), asyncio.create_task(display.run())]
+    try:
+        await until(lambda: display.shown > 8)
+        assert len(display.rendering) <= display.shown + RENDERED_AT_ONCE
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
