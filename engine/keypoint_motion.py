@@ -1,7 +1,6 @@
-"""Motion as keypoints that a network found: points, the local frame around each, and their transfer to a source.
+"""The motion of a driver's keypoints, brought to a source.
 
-First Order Motion Model (2019), section 3.3 and its code; DaGAN (2022) transfers in the same way. Points are x then y,
--1 and 1 at the borders of the picture; a Jacobian is row-major, `[[dx/dx, dx/dy], [dy/dx, dy/dy]]`.
+First Order Motion Model (2019), section 3.3 and its code; DaGAN (2022) transfers in the same way.
 """
 
 from __future__ import annotations
@@ -13,43 +12,13 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.motion import Keypoints
+
 Array = NDArray[np.float32]
 Floats = NDArray[np.floating[Any]]
 
-KEYPOINT_LIMIT = 64
-"More than any published model has: the bound for what is accepted from outside."
 SMALLEST_DETERMINANT = 1e-4
 "A determinant nearer to 0 is moved there, keeping its sign, before anything is divided by it."
-
-
-@dataclass(frozen=True, eq=False)
-class Keypoints:
-    """Keypoints of one picture."""
-
-    points: Array
-    "(K, 2) in [-1, 1] where a detector found them; after a transfer they may be outside."
-    jacobians: Array
-    "(K, 2, 2) how the picture around each point is stretched and turned; near the identity."
-    time: float = 0.0
-    "Capture time, seconds on the sender's media clock."
-    confidence: float = 1.0
-    "0 (guessed) to 1 (a clear view of the face)."
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "points", _kept(self.points, (-1, 2), "points"))
-        count = self.points.shape[0]
-        if not 1 <= count <= KEYPOINT_LIMIT:
-            raise ValueError(f"points: {count} keypoints, from 1 to {KEYPOINT_LIMIT} are accepted")
-        object.__setattr__(self, "jacobians", _kept(self.jacobians, (count, 2, 2), "jacobians"))
-        if not np.isfinite(self.time):
-            raise ValueError("time: not finite")
-        if not 0.0 <= self.confidence <= 1.0:
-            raise ValueError(f"confidence: expected 0 to 1, got {self.confidence}")
-
-    @property
-    def count(self) -> int:
-        """K."""
-        return int(self.points.shape[0])
 
 
 @dataclass(frozen=True)
@@ -202,15 +171,3 @@ def _chain(ordered: NDArray[np.float64]) -> list[NDArray[np.float64]]:
 
 def _turn(a: NDArray[np.float64], b: NDArray[np.float64], c: NDArray[np.float64]) -> float:
     return float((b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0]))
-
-
-def _kept(values: Any, shape: tuple[int, ...], name: str) -> Array:
-    """A private, read-only float32 copy; -1 in `shape` is any number."""
-    array = np.array(values, dtype=np.float32)
-    if array.ndim != len(shape) or any(want not in (-1, has) for want, has in zip(shape, array.shape, strict=True)):
-        wanted = " x ".join("K" if length < 0 else str(length) for length in shape)
-        raise ValueError(f"{name}: expected {wanted} numbers, got shape {array.shape}")
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name}: holds values that are not finite")
-    array.flags.writeable = False
-    return array

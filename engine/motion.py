@@ -1,4 +1,4 @@
-"""What crosses the wire: the motion of a face in one frame.
+"""What crosses the wire: the motion of a face in one frame, as a `FaceState` or as `Keypoints`.
 
 Conventions that hold everywhere in the project:
 
@@ -23,18 +23,21 @@ Array = NDArray[np.float32]
 
 EXPRESSION_SIZE_LIMIT = 128
 "More coefficients than any face model of ours has: the bound for what is accepted from outside."
+KEYPOINT_LIMIT = 64
+"More than any published model has: the bound for what is accepted from outside."
 
 
-def as_vector(values: Any, size: int | None, name: str) -> Array:
-    """A private, read-only float32 copy of a 1-D array; ValueError says which field is not finite or too long."""
-    vector = np.array(values, dtype=np.float32)
-    if vector.ndim != 1 or (size is not None and vector.size != size):
-        expected = size if size is not None else "a vector of"
-        raise ValueError(f"{name}: expected {expected} numbers, got shape {vector.shape}")
-    if not np.isfinite(vector).all():
+def as_array(values: Any, shape: tuple[int, ...], name: str) -> Array:
+    """A private, read-only float32 copy; -1 in `shape` is any length. ValueError says which field is not finite or of
+    another shape."""
+    array = np.array(values, dtype=np.float32)
+    if array.ndim != len(shape) or any(want not in (-1, has) for want, has in zip(shape, array.shape, strict=True)):
+        wanted = " x ".join("K" if length < 0 else str(length) for length in shape)
+        raise ValueError(f"{name}: expected {wanted} numbers, got shape {array.shape}")
+    if not np.isfinite(array).all():
         raise ValueError(f"{name}: holds values that are not finite")
-    vector.flags.writeable = False
-    return vector
+    array.flags.writeable = False
+    return array
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,10 +64,10 @@ class FaceState:
     "0 (guessed) to 1 (a clear view of the face)."
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "rotation", as_vector(self.rotation, 3, "rotation"))
-        object.__setattr__(self, "translation", as_vector(self.translation, 2, "translation"))
-        object.__setattr__(self, "expression", as_vector(self.expression, None, "expression"))
-        object.__setattr__(self, "gaze", as_vector(self.gaze, 2, "gaze"))
+        object.__setattr__(self, "rotation", as_array(self.rotation, (3,), "rotation"))
+        object.__setattr__(self, "translation", as_array(self.translation, (2,), "translation"))
+        object.__setattr__(self, "expression", as_array(self.expression, (-1,), "expression"))
+        object.__setattr__(self, "gaze", as_array(self.gaze, (2,), "gaze"))
         if self.expression.size > EXPRESSION_SIZE_LIMIT:
             raise ValueError(
                 f"expression: {self.expression.size} coefficients, at most {EXPRESSION_SIZE_LIMIT} are accepted"
@@ -75,6 +78,44 @@ class FaceState:
             raise ValueError("time: not finite")
         if not 0.0 <= self.confidence <= 1.0:
             raise ValueError(f"confidence: expected 0 to 1, got {self.confidence}")
+
+
+@dataclass(frozen=True, eq=False)
+class Keypoints:
+    """What a network found in one picture: K points and the local frame around each (First Order Motion Model, 2019).
+
+    Points are x then y, -1 and 1 at the borders of the square picture; a Jacobian is row-major,
+    `[[dx/dx, dx/dy], [dy/dx, dy/dy]]`.
+    """
+
+    points: Array
+    "(K, 2) in [-1, 1] where a detector found them; after a transfer they may be outside."
+    jacobians: Array
+    "(K, 2, 2) how the picture around each point is stretched and turned; near the identity."
+    time: float = 0.0
+    "Capture time, seconds on the sender's media clock."
+    confidence: float = 1.0
+    "0 (guessed) to 1 (a clear view of the face)."
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "points", as_array(self.points, (-1, 2), "points"))
+        count = self.points.shape[0]
+        if not 1 <= count <= KEYPOINT_LIMIT:
+            raise ValueError(f"points: {count} keypoints, from 1 to {KEYPOINT_LIMIT} are accepted")
+        object.__setattr__(self, "jacobians", as_array(self.jacobians, (count, 2, 2), "jacobians"))
+        if not np.isfinite(self.time):
+            raise ValueError("time: not finite")
+        if not 0.0 <= self.confidence <= 1.0:
+            raise ValueError(f"confidence: expected 0 to 1, got {self.confidence}")
+
+    @property
+    def count(self) -> int:
+        """K."""
+        return int(self.points.shape[0])
+
+
+Motion = FaceState | Keypoints
+"The kinds of motion; a generator says which one drives it."
 
 
 def from_pixels(points_px: Array, width: int, height: int) -> Array:
@@ -163,9 +204,9 @@ class HeadPose:
         )
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "rotation", as_vector(self.rotation, 3, "rotation"))
-        object.__setattr__(self, "translation", as_vector(self.translation, 2, "translation"))
-        object.__setattr__(self, "gaze", as_vector(self.gaze, 2, "gaze"))
+        object.__setattr__(self, "rotation", as_array(self.rotation, (3,), "rotation"))
+        object.__setattr__(self, "translation", as_array(self.translation, (2,), "translation"))
+        object.__setattr__(self, "gaze", as_array(self.gaze, (2,), "gaze"))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from engine.keypoint_motion import (
-    Keypoints,
     KeypointTransfer,
     TransferConfig,
     closest_frame,
@@ -14,6 +13,7 @@ from engine.keypoint_motion import (
     movement_scale,
     relative_jacobians,
 )
+from engine.motion import Keypoints
 
 SQUARE = np.array(((-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)))
 
