@@ -28,7 +28,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, distribution, version
-from itertools import pairwise
+from itertools import cycle, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,12 +40,13 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks.environment import command_line, write_result
+from engine.export import example_motions
 from engine.face.crop import PORTRAIT_MARGIN, HeadCrop
 from engine.face.fit import fit_source
 from engine.face.images import load_image
 from engine.face.landmarks import detect_face
 from engine.face.model import FaceModel
-from engine.generators import load_generator
+from engine.generators import FaceGenerator, load_generator
 from engine.generators.base import Tensors
 from engine.generators.neural import Network, NetworkSpec, NeuralGenerator, TensorSpec, torch_network
 from engine.motion import FaceState
@@ -120,11 +121,15 @@ def measure(work: Work) -> dict[str, Any]:
     encoder = runtime.network(generator, "encode", specs["encode"]) if "encode" in specs else None
     own = person.landmarks(state)[None].astype(np.float32)
     identity = generator.encode_with(encoder, frame[None], own)
-    states = _swaying(state, FaceModel.load().expression_deviation)
+    motions = (
+        (generator.motion(person, one) for one in _swaying(state, FaceModel.load().expression_deviation))
+        if isinstance(generator, FaceGenerator)
+        else cycle(example_motions(generator, frame, person, state))
+    )
 
     def render() -> float:
         begin = time.perf_counter()
-        generator.render_with(network, identity, generator.motion(person, next(states)))
+        generator.render_with(network, identity, next(motions))
         return time.perf_counter() - begin
 
     first = render()

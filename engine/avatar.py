@@ -11,19 +11,24 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.driving import Mode, Posed, drive_for
 from engine.face.crop import PORTRAIT_MARGIN, HeadCrop
 from engine.face.fit import fit_source
 from engine.face.images import load_image
 from engine.face.landmarks import detect_face
 from engine.face.model import FaceModel, Person
+from engine.face.motion_tracker import MotionTracker
 from engine.generators import GeneratorError, load_generator
-from engine.motion import FaceState, ReferencePose, absolute_motion, relative_motion
+from engine.generators.keypoint_generator import KeypointGenerator
+from engine.keypoint_tracker import KeypointTracker
+from engine.motion import FaceState, Motion
 from engine.runtime import RuntimeConfig, load_runtime
 
 DEFAULT_GENERATOR, DEFAULT_RUNTIME = "portrait", "auto"
 LIGHT_GENERATOR = "mesh"
 "For machines on which the default one is too slow."
 
+Tracker = MotionTracker | KeypointTracker
 Picture = NDArray[np.uint8]
 "(H, W, 3) RGB."
 
@@ -60,7 +65,7 @@ class Avatar:
         self._identity = self._generator.merge(
             [compiled.encode(frame[None], landmarks[None]) for frame, landmarks in zip(frames, own, strict=True)]
         )
-        self._reference = ReferencePose()
+        self._drive = drive_for(self._generator, self.person, self.source_state, self._identity)
 
     @classmethod
     def from_image(
@@ -88,18 +93,17 @@ class Avatar:
         pictures = [picture if isinstance(picture, np.ndarray) else load_image(Path(picture)) for picture in sources]
         return cls(pictures, [_head_crop(picture, crop) for picture in pictures], generator, runtime, size, at_once)
 
-    def render(self, driving: FaceState, motion: Literal["relative", "absolute"] = "relative") -> Picture:
+    def render(self, driving: Motion, motion: Mode = "relative") -> Picture:
         """The next frame, (size, size, 3) RGB.
 
-        driving: whose motion to take over. 'relative' moves the picture from its own pose by what the driver moves away
-        from his habitual one, which is learned from the states given so far (`reset` forgets it); 'absolute' takes pose
-        and place as they are.
+        driving: whose motion to take over, of the kind that the generator is driven by (`load_tracker` makes it of
+        camera frames). 'relative' moves the picture from its own pose by what the driver moves away from his habitual
+        one, which is learned from the states given so far (`reset` forgets it), or with keypoints from his first frame;
+        'absolute' takes pose and place as they are. Raises GeneratorError for motion of another kind.
         """
         return self.render_state(self.transfer(driving, motion))
 
-    def render_each(
-        self, driving: Iterable[FaceState | None], motion: Literal["relative", "absolute"] = "relative"
-    ) -> Generator[Picture]:
+    def render_each(self, driving: Iterable[Motion | None], motion: Mode = "relative") -> Generator[Picture]:
         """As `render`, all frames of a file in order; for None, where there was no face, the frame before once more.
 
         Takes a few states more from `driving` than it has rendered.
@@ -121,24 +125,44 @@ class Avatar:
                 for unwanted in waiting:
                     unwanted.cancel()
 
-    def transfer(self, driving: FaceState, motion: Literal["relative", "absolute"] = "relative") -> FaceState:
-        """The state in which `render` shows the avatar for a driving state."""
-        if motion == "absolute":
-            return absolute_motion(self.source_state, driving)
-        return relative_motion(self.source_state, self._reference.update(driving), driving)
+    def transfer(self, driving: Motion, motion: Mode = "relative") -> Posed:
+        """The pose in which `render` shows the avatar for a driver's motion."""
+        return self._drive.transfer(driving, motion)
 
-    def render_state(self, state: FaceState) -> Picture:
-        """The avatar in exactly this state, in frame coordinates of its own square frame."""
-        frame: Picture = self._render(self._identity, self._generator.motion(self.person, state))[0]
+    def render_state(self, state: Posed) -> Picture:
+        """The avatar in exactly this state; a face state is in frame coordinates of the avatar's own square frame."""
+        frame: Picture = self._render(self._identity, self._drive.tensors(state))[0]
         return frame
 
     def paste_back(self, frame: Picture) -> Picture:
         """A rendered frame put back into the full source picture, with a soft edge."""
         return self._crop.paste(self._picture, frame)
 
+    def begin(self, driving: Motion) -> None:
+        """Forget the driver; another one begins, whose relative motion is measured from this one of his states."""
+        self._drive.reset()
+        self._drive.transfer(driving, "relative")
+
     def reset(self) -> None:
         """Forget the driver: another one begins."""
-        self._reference = ReferencePose()
+        self._drive.reset()
+
+
+def load_tracker(
+    generator: str = DEFAULT_GENERATOR,
+    runtime: str = DEFAULT_RUNTIME,
+    size: int = 256,
+    source: tuple[Person, FaceState] | None = None,
+) -> Tracker:
+    """What turns camera frames into the motion that drives a generator.
+
+    source: person and state of the picture that is animated, see `FaceFitter`. Raises GeneratorError,
+    RuntimeUnavailableError.
+    """
+    made = load_generator(generator, size)
+    if isinstance(made, KeypointGenerator):
+        return KeypointTracker(load_runtime(runtime).detector(made), size)
+    return MotionTracker(FaceModel.load(), source=source)
 
 
 def frames_at_once() -> int:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.generators.base import GeneratorError, Tensors
+from engine.face.model import Person
+from engine.generators.base import FaceGenerator, GeneratorError, Tensors
+from engine.generators.keypoint_generator import KeypointGenerator
 from engine.generators.neural import Half, Network, NetworkSpec, NeuralGenerator, TensorSpec, torch_network
+from engine.keypoint_motion import KeypointTransfer
+from engine.motion import FaceState, Keypoints
 from engine.runtime.base import RuntimeConfig, RuntimeUnavailableError
 from engine.runtime.network_runtime import GraphRuntime
 from engine.runtime.onnx_runtime import OnnxRuntime
@@ -94,6 +99,40 @@ def export_generator(
     }
 
 
+def example_motions(
+    generator: NeuralGenerator, frame: NDArray[np.uint8], person: Person, state: FaceState
+) -> list[Tensors]:
+    """Motions for one source: its own, and the head turned, tilted and nearer, with other expressions.
+
+    frame: (size, size, 3) RGB, the source. person, state: fitted to it.
+    """
+    turns = ((0.0, 0.4, 0.0), (0.3, -0.3, 0.1), (-0.2, 0.0, -0.3))
+    if isinstance(generator, KeypointGenerator):
+        found = generator.detect(frame[None])[0]
+        transfer = KeypointTransfer(found)
+        moved_points = (found, *(_turned(found, turn[2]) for turn in turns))
+        return [generator.motion(transfer.transfer(one)) for one in moved_points]
+    assert isinstance(generator, FaceGenerator)
+    directions = np.random.default_rng(0).standard_normal((3, state.expression.size)).astype(np.float32)
+    moved = [
+        replace(
+            state,
+            rotation=state.rotation + np.array(turn),
+            scale=state.scale * 1.1,
+            expression=state.expression + 0.5 * direction,
+        )
+        for turn, direction in zip(turns, directions, strict=True)
+    ]
+    return [generator.motion(person, one) for one in (state, *moved)]
+
+
+def _turned(keypoints: Keypoints, angle: float) -> Keypoints:
+    """In the picture's plane, and nearer."""
+    cosine, sine = 1.1 * math.cos(angle), 1.1 * math.sin(angle)
+    matrix = np.array(((cosine, -sine), (sine, cosine)), np.float32)
+    return Keypoints(keypoints.points @ matrix.T, matrix @ keypoints.jacobians)
+
+
 def export_network(
     module: nn.Module,
     spec: NetworkSpec,
@@ -158,6 +197,11 @@ def _example_inputs(
 
         return run
 
+    if isinstance(generator, KeypointGenerator):
+        detect = recording("detect")
+        assert detect is not None
+        for frame in frames:
+            generator.detect_with(detect, frame[None])
     encode, render = recording("encode"), recording("render")
     identity = generator.encode_with(encode, frames[:1], landmarks[:1])
     for motion in motions:

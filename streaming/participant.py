@@ -17,9 +17,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 from engine.avatar import DEFAULT_GENERATOR, DEFAULT_RUNTIME, LIGHT_GENERATOR, Avatar
+from engine.driving import Posed
 from engine.face.model import FaceModel
 from engine.face.motion_tracker import MotionTracker
-from engine.motion import FaceState
 from streaming.inputs import LiveInput
 from streaming.media import AUDIO_RATE_HZ, RGB, Samples
 from streaming.media_receiver import MediaReceiver
@@ -251,7 +251,7 @@ class Display:
             at_once=RENDERED_AT_ONCE,
         )
 
-    def _render(self, avatar: Avatar, state: FaceState) -> RGB:
+    def _render(self, avatar: Avatar, state: Posed) -> RGB:
         begin = time.perf_counter()
         frame = avatar.render_state(state)
         took = time.perf_counter() - begin

@@ -16,10 +16,8 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks.environment import command_line, write_result
-from engine.avatar import Avatar, Picture, frames_at_once
-from engine.face.model import FaceModel
-from engine.face.motion_tracker import MotionTracker
-from engine.motion import FaceState
+from engine.avatar import Avatar, Picture, frames_at_once, load_tracker
+from engine.motion import Motion
 from streaming.codec import CodecConfig, MotionEncoder, StreamHeader
 from streaming.inputs import VideoFile
 from streaming.statistics import Distribution
@@ -58,10 +56,10 @@ def _source(options: Bench, driving: Path) -> Path | Picture:
     return first
 
 
-def _tracked(driving: Path, console: Console, cost: Distribution | None = None) -> list[FaceState]:
-    """The states of all frames of a video that show a face."""
+def _tracked(options: Bench, driving: Path, console: Console, cost: Distribution | None = None) -> list[Motion]:
+    """The motion in all frames of a video that show a face."""
     video, states = VideoFile(driving), []
-    with MotionTracker(FaceModel.load()) as tracker:
+    with load_tracker(options.generator, options.runtime, options.size) as tracker:
         for at, frame in track(video.frames(), "tracking", total=video.frame_count, console=console):
             begin = time.perf_counter()
             state = tracker.process(frame, at)
@@ -75,7 +73,7 @@ def _tracked(driving: Path, console: Console, cost: Distribution | None = None) 
 
 
 def _render(options: Bench, driving: Path, console: Console) -> tuple[Any, Table]:
-    states = _tracked(driving, console)
+    states = _tracked(options, driving, console)
     runtimes = {
         runtime: _render_by(runtime, options, driving, states) for runtime in (options.runtime, *options.compare)
     }
@@ -84,7 +82,7 @@ def _render(options: Bench, driving: Path, console: Console) -> tuple[Any, Table
     return figures, _runtimes_table(title, runtimes)
 
 
-def _render_by(runtime: str, options: Bench, driving: Path, states: list[FaceState]) -> dict[str, Any]:
+def _render_by(runtime: str, options: Bench, driving: Path, states: list[Motion]) -> dict[str, Any]:
     begin = time.perf_counter()
     avatar = Avatar.from_image(
         _source(options, driving), generator=options.generator, runtime=runtime, size=options.size
@@ -108,7 +106,7 @@ def _render_by(runtime: str, options: Bench, driving: Path, states: list[FaceSta
     }
 
 
-def _file_rate(runtime: str, options: Bench, driving: Path, states: list[FaceState]) -> float:
+def _file_rate(runtime: str, options: Bench, driving: Path, states: list[Motion]) -> float:
     """Frames a second of a file, of which several are rendered at once."""
     avatar = Avatar.from_image(
         _source(options, driving),
@@ -131,7 +129,7 @@ def _file_rate(runtime: str, options: Bench, driving: Path, states: list[FaceSta
 
 def _motion(options: Bench, driving: Path, console: Console) -> tuple[Any, Table]:
     tracking, encoding = Distribution(), Distribution()
-    states = _tracked(driving, console, tracking)
+    states = _tracked(options, driving, console, tracking)
     header = StreamHeader.begin(states[0], CodecConfig(), origin=states[0].time)
     encoder, size = MotionEncoder(header), 0
     for state in states:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-Size = Literal[256, 512]
+Size = Literal[128, 256, 512]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,9 +16,10 @@ class Rendering:
     """What all commands that render have in common."""
 
     size: Size = 256
-    "Side of the rendered frames in pixels."
+    "Side of the rendered frames in pixels; 128 for generators that can, such as fomm and dagan."
     generator: str = "portrait"
-    "Which generator renders: mesh takes a fifth of portrait's time and shows less."
+    """Which generator renders: mesh takes a fifth of portrait's time and shows less; adaat, fomm and dagan need weights
+    that were trained or imported."""
     runtime: str = "auto"
     "What executes the generator; auto chooses. A number limits its threads, e.g. auto:1."
 
@@ -38,6 +39,9 @@ class Render(Rendering):
     "The mp4 to write."
     motion: Literal["relative", "absolute"] = "relative"
     "relative: move from the picture's own pose; absolute: take over the driver's pose and place as they are."
+    best_frame: bool = False
+    """Measure the driver's motion from the frame in which he is posed most like the picture, instead of from the first
+    one: for generators that are driven by keypoints. The video is looked through first."""
     crop: Literal["auto", "none"] = "auto"
     "auto: find the head and crop around it; none: the picture already is a square head crop, keep its geometry."
     paste_back: bool = False

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from engine.export import export_generator
+from engine.export import example_motions, export_generator
 from engine.face.crop import PORTRAIT_MARGIN, HeadCrop
 from engine.face.fit import fit_source
 from engine.face.images import load_image
@@ -17,7 +16,6 @@ from engine.face.landmarks import detect_face
 from engine.face.model import FaceModel
 from engine.generators import GeneratorError, load_generator
 from engine.generators.neural import NeuralGenerator
-from engine.motion import FaceState
 from engine.runtime.cost import multiply_accumulates
 from engine.weights import weights_folder
 from visavis.demo import PORTRAIT
@@ -46,7 +44,7 @@ def export(options: Export) -> int:
         generator,
         frame[None],
         person.landmarks(state)[None].astype(np.float32),
-        [generator.motion(person, moved) for moved in _moved(state)],
+        example_motions(generator, frame, person, state),
         options.output or weights_folder(options.generator),
     )
     table = Table("file", "MB", "GMAC", "difference from torch, worst (mean)")
@@ -64,21 +62,3 @@ def export(options: Export) -> int:
         )
     Console().print(table)
     return 0
-
-
-def _moved(state: FaceState) -> list[FaceState]:
-    """The source's own state, and the head turned, tilted and nearer, with other expressions."""
-    directions = np.random.default_rng(0).standard_normal((3, state.expression.size)).astype(np.float32)
-    turns = ((0.0, 0.4, 0.0), (0.3, -0.3, 0.1), (-0.2, 0.0, -0.3))
-    return [
-        state,
-        *(
-            replace(
-                state,
-                rotation=state.rotation + np.array(turn),
-                scale=state.scale * 1.1,
-                expression=state.expression + 0.5 * direction,
-            )
-            for turn, direction in zip(turns, directions, strict=True)
-        ),
-    ]

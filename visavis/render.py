@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time as clocks
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -12,10 +12,10 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, track
 
-from engine.avatar import Avatar, Picture, frames_at_once
-from engine.face.model import FaceModel, Person
-from engine.face.motion_tracker import MotionTracker
-from engine.motion import FaceState
+from engine.avatar import Avatar, Picture, Tracker, frames_at_once, load_tracker
+from engine.face.regions import POINTS
+from engine.keypoint_motion import closest_frame
+from engine.motion import Motion
 from streaming.inputs import InputError, MotionTrack, VideoFile, open_input
 from streaming.media import Samples
 from streaming.outputs import FileOutput
@@ -33,27 +33,42 @@ class Driving:
     "Frames, where the file says so."
     audio: Samples
     "The whole sound from the first frame on; empty if there is none."
-    states: Iterator[tuple[float, FaceState | None]]
+    states: Iterator[tuple[float, Motion | None]]
 
 
-def open_driving(path: str, source: tuple[Person, FaceState] | None = None) -> Driving:
-    """Open a video (its frames are tracked as they are read) or a motion track. Raises InputError.
-
-    source: person and state of the picture to animate; a video that begins with that picture is measured against it.
-    """
+def open_driving(path: str, tracker: Tracker) -> Driving:
+    """Open a video (its frames are tracked as they are read) or a motion track. Raises InputError."""
     driving = open_input(path)
     if isinstance(driving, MotionTrack):
         return _track_driving(driving)
-    return Driving(driving.rate, driving.frame_count, driving.read_audio(), _tracked(driving, source))
+    return Driving(driving.rate, driving.frame_count, driving.read_audio(), _tracked(driving, tracker))
 
 
-def _tracked(video: VideoFile, source: tuple[Person, FaceState] | None) -> Iterator[tuple[float, FaceState | None]]:
-    tracker = MotionTracker(FaceModel.load(), source=source)
+def _tracked(video: VideoFile, tracker: Tracker) -> Iterator[tuple[float, Motion | None]]:
+    for time, frame in video.frames():
+        yield time, tracker.process(frame, time)
+
+
+def begun_alike(driving: Driving, tracker: Tracker, avatar: Avatar, console: Console) -> Driving:
+    """The same driving, read whole; the avatar measures its motion from the frame that is posed most like the picture.
+
+    Raises InputError where that cannot be told: for a motion track, and for a video without a face.
+    """
+    states, landmarks = [], []
+    for time, state in track(
+        driving.states, "looking for the frame most like the picture", driving.count, console=console
+    ):
+        states.append((time, state))
+        seen = tracker.observation
+        landmarks.append(np.full((POINTS, 2), np.nan, np.float32) if seen is None else seen.landmarks[:, :2])
+    own = avatar.person.landmarks(avatar.source_state)
     try:
-        for time, frame in video.frames():
-            yield time, tracker.process(frame, time)
-    finally:
-        tracker.close()
+        _, begin = states[closest_frame(own, landmarks)]
+    except ValueError as error:
+        raise InputError(f"no frame to begin with: {error}") from error
+    assert begin is not None
+    avatar.begin(begin)
+    return replace(driving, states=iter(states))
 
 
 def _track_driving(track: MotionTrack) -> Driving:
@@ -67,7 +82,11 @@ def _track_driving(track: MotionTrack) -> Driving:
 def record_track(options: Track) -> int:
     """Run `visavis track`. Raises InputError, and OSError where the file cannot be written."""
     console = Console(stderr=True)
-    driving = open_driving(str(options.driving))
+    with load_tracker() as tracker:
+        return _record(options, open_driving(str(options.driving), tracker), console)
+
+
+def _record(options: Track, driving: Driving, console: Console) -> int:
     found = track(driving.states, "tracking", total=driving.count, console=console)
     states = tuple(state for _, state in found if state is not None)
     if not states:
@@ -90,14 +109,24 @@ def render(options: Render) -> int:
         crop=options.crop,
         at_once=frames_at_once(),
     )
-    driving = open_driving(str(options.driving), (avatar.person, avatar.source_state))
+    person = avatar.person, avatar.source_state
+    with load_tracker(options.generator, options.runtime, options.size, person) as tracker:
+        driving = open_driving(str(options.driving), tracker)
+        if options.best_frame:
+            driving = begun_alike(driving, tracker, avatar, console)
+        _write(options, avatar, driving, console, started)
+    return 0
+
+
+def _write(options: Render, avatar: Avatar, driving: Driving, console: Console, started: float) -> None:
+    """Render all of the driving into the file, and say how it went."""
 
     def finish(frame: Picture) -> Picture:
         return avatar.paste_back(frame) if options.paste_back else frame
 
     without_face = frames = 0
 
-    def states() -> Iterator[FaceState | None]:
+    def states() -> Iterator[Motion | None]:
         nonlocal without_face
         for _, state in driving.states:
             without_face += state is None
@@ -130,4 +159,3 @@ def render(options: Render) -> int:
     )
     if without_face:
         console.print(f"{without_face} of {frames} frames showed no face; the last motion was held there")
-    return 0

@@ -6,9 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from engine.avatar import Avatar
-from engine.face.model import FaceModel
-from engine.face.motion_tracker import MotionTracker
+from engine.avatar import Avatar, load_tracker
 from streaming.inputs import open_live_input
 from streaming.outputs import WebcamOutput
 
@@ -26,7 +24,7 @@ def webcam(options: Webcam) -> int:
     with (
         WebcamOutput(avatar.size, avatar.size, RATE, device=options.device) as output,
         open_live_input(options.camera, rate=RATE) as source,
-        MotionTracker(FaceModel.load()) as tracker,
+        load_tracker(options.generator, options.runtime, options.size) as tracker,
     ):
         console.print(f"virtual webcam: {output.device}   (stop with Ctrl-C)")
         while (captured := source.read()) is not None:

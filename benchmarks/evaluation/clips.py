@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -34,6 +35,8 @@ class ClipFile:
     path: Path
     frames: int
     "As the manifest states it."
+    size: int
+    "Side of the frames in pixels, as they will be read."
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,9 +62,12 @@ def find_clips(data: Path, size: int, only: tuple[str, ...] = ()) -> list[ClipFi
         rows = {row["id"]: row for row in csv.DictReader(file) if row["split"] == "test"}
     found = {}
     for name, row in rows.items():
-        path = data / "clips" / str(size) / f"{name}.mp4"
-        if path.is_file():
-            found[name] = ClipFile(name, row["identity"], path, int(row["frames"]))
+        # Frames of a larger size are made smaller, by averaging pixels.
+        sides = [size * factor for factor in (1, 2, 4)]
+        paths = [data / "clips" / str(side) / f"{name}.mp4" for side in sides]
+        path = next((path for path in paths if path.is_file()), None)
+        if path is not None:
+            found[name] = ClipFile(name, row["identity"], path, int(row["frames"]), size)
     if unknown := [name for name in only if name not in found]:
         raise EvaluationError(
             f"{', '.join(unknown)}: no test clip of {data} at {size} pixels; there are: {', '.join(found) or 'none'}"
@@ -78,6 +84,8 @@ def read_clip(file: ClipFile, frames_at_most: int | None = None) -> Clip:
     with av.open(str(file.path)) as container, LandmarkTracker() as tracker:
         for picture in container.decode(video=0):
             frame = np.asarray(picture.to_ndarray(format="rgb24"), np.uint8)
+            if frame.shape[0] != file.size:
+                frame = np.asarray(cv2.resize(frame, (file.size, file.size), interpolation=cv2.INTER_AREA), np.uint8)
             seen = tracker.track(frame)
             if seen is None and not landmarks:
                 raise EvaluationError(f"{file.path}: no face in the first frame; leave this clip out with --clips")

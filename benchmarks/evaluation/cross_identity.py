@@ -18,6 +18,7 @@ from benchmarks.evaluation.metrics import SLOW_EVERY, Metrics, Row, View
 from benchmarks.evaluation.sheets import Strip
 from engine.face.fit import fit_person, fit_state
 from engine.face.model import FaceModel
+from engine.keypoint_motion import closest_frame
 from engine.motion import FaceState, HeadPose, relative_motion
 
 PERSON_FRAMES = 30
@@ -55,18 +56,19 @@ def measure_cross_identity(
     shown = Source.of(model, source.frames[:1], source.landmarks[:1])
     person, start = shown.person, shown.states[0]
     warp = DelaunayWarp(source.frames[0], source.landmarks[0])
-    identities = {contender.name: contender.encode(shown) for contender in contenders}
+    alike = driver.frames[closest_frame(source.landmarks[0], driver.landmarks)]
+    followers = {contender.name: contender.follower(shown, alike) for contender in contenders}
     still = metrics.look(source.frames[0], person)
     numbers = list(range(0, len(driver.frames), step))
     driving = _states(model, driver, numbers)
     habit = HeadPose.from_states(driving)
-    rows: dict[str, list[Row]] = {name: [] for name in (*identities, STILL, DELAUNAY)}
+    rows: dict[str, list[Row]] = {name: [] for name in (*followers, STILL, DELAUNAY)}
     chosen = strip.choose(numbers) if strip is not None else set()
     for number, (k, state) in enumerate(zip(numbers, driving, strict=True)):
         intended = relative_motion(start, habit, state)
         pictures = {"driver": driver.frames[k]}
-        for contender in contenders:
-            pictures[contender.name], _ = contender.render(identities[contender.name], person, intended)
+        for name, follow in followers.items():
+            pictures[name], _ = follow(intended, driver.frames[k])
         pictures[STILL] = still.frame
         pictures[DELAUNAY] = warp.render(person.landmarks(intended))
         for name, of_frame in rows.items():

@@ -17,7 +17,6 @@ from benchmarks.evaluation.metrics import SLOW_EVERY, Metrics, Row, View
 from benchmarks.evaluation.sheets import Strip
 from engine.face.fit import fit_state
 from engine.face.model import FaceModel, Person
-from engine.generators import Identity
 from engine.motion import FaceState
 from engine.quality import FaceRegions
 from engine.quality.pose import turn_between
@@ -82,9 +81,8 @@ def measure_same_identity(
     for contender in contenders:
         for count, motion in motions.items():
             if count == 1 or contender.takes_several_sources:
-                identity = contender.encode(motion.source)
                 begins = compared.start if count == 1 else half
-                ways[contender.name, count] = _Way(_renderer(contender, identity, motion), begins)
+                ways[contender.name, count] = _Way(_renderer(contender, motion, clip), begins)
     warp = DelaunayWarp(clip.frames[0], clip.landmarks[0])
     ways[STILL, 1] = _Way(lambda _: (clip.frames[0], None), compared.start)
     ways[DELAUNAY, 1] = _Way(lambda k: (warp.render(clip.landmarks[k]), None), compared.start)
@@ -148,8 +146,9 @@ class _Motion:
         return self._state
 
 
-def _renderer(contender: Contender, identity: Identity, motion: _Motion) -> Callable[[int], tuple[Frame, float]]:
-    return lambda k: contender.render(identity, motion.person, motion.state(k))
+def _renderer(contender: Contender, motion: _Motion, clip: Clip) -> Callable[[int], tuple[Frame, float]]:
+    follow = contender.follower(motion.source)
+    return lambda k: follow(motion.state(k), clip.frames[k])
 
 
 def _second_half(rows: list[Row], half: int) -> list[Row]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from importlib.metadata import entry_points
 
-from engine.generators.base import Generator, GeneratorError, Identity, Tensors
+from engine.generators.base import FaceGenerator, Generator, GeneratorError, Identity, Tensors
 
-__all__ = ["Generator", "GeneratorError", "Identity", "Tensors", "generator_names", "load_generator"]
+__all__ = ["FaceGenerator", "Generator", "GeneratorError", "Identity", "Tensors", "generator_names", "load_generator"]
 
 ENTRY_POINT = "visavis.generators"
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from engine.face.contours68 import CONTOURS_68, contours_68
 from engine.face.model import Person
 from engine.face.regions import POINTS
-from engine.generators.base import GeneratorError, Identity, Tensors
+from engine.generators.base import FaceGenerator, GeneratorError, Identity, Tensors
 from engine.generators.neural import Half, Network, NetworkSpec, NeuralGenerator, TensorSpec
 from engine.motion import FaceState
 from engine.weights import WeightsError, graph_name, graph_path, weights_path
@@ -30,7 +30,7 @@ HEADER_LIMIT = 1 << 24
 "Bytes; the header of a damaged file may claim any length."
 
 
-class AdaATGenerator(NeuralGenerator):
+class AdaATGenerator(NeuralGenerator, FaceGenerator):
     """The published face module behind 68 contour points, for square frames of `size` pixels.
 
     The points come from the face model with the source's shape and the driving state: the person's own face, with the

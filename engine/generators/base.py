@@ -24,7 +24,10 @@ class GeneratorError(ValueError):
 
 
 class Generator(ABC):
-    """A published system: `encode` and `render` are pure functions of arrays, each to be compiled on its own."""
+    """A published system: `encode` and `render` are pure functions of arrays, each to be compiled on its own.
+
+    What drives it is the affair of two kinds: `FaceGenerator`, and `KeypointGenerator` with a detector of its own.
+    """
 
     name: ClassVar[str]
     sizes: ClassVar[tuple[int, ...]]
@@ -40,10 +43,6 @@ class Generator(ABC):
         """frames: (B, size, size, 3) RGB. landmarks: (B, 478, 3) in frame coordinates. Done once per source."""
 
     @abstractmethod
-    def motion(self, person: Person, driving: FaceState) -> Tensors:
-        """What `render` wants to know of the driving motion, for one frame and one person: arrays with batch 1."""
-
-    @abstractmethod
     def render(self, identity: Identity, motion: Tensors) -> NDArray[np.uint8]:
         """(B, size, size, 3) RGB. Batch of `identity` and `motion` agree."""
 
@@ -55,3 +54,11 @@ class Generator(ABC):
         if len(identities) != 1:
             raise GeneratorError(f"generator {self.name} uses one source picture, not {len(identities)}")
         return identities[0]
+
+
+class FaceGenerator(Generator):
+    """A generator that is driven by face states."""
+
+    @abstractmethod
+    def motion(self, person: Person, driving: FaceState) -> Tensors:
+        """What `render` wants to know of the driving motion, for one frame and one person: arrays with batch 1."""

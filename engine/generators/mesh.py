@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from engine.face.model import Person
 from engine.face.regions import MESH_POINTS, POINTS
-from engine.generators.base import Generator, GeneratorError, Identity, Tensors
+from engine.generators.base import FaceGenerator, GeneratorError, Identity, Tensors
 from engine.generators.eyes import EyeConfig, close_lids, draw_eyes, draw_lids, encode_eyes
 from engine.generators.head_shape import (
     HeadShapeConfig,
@@ -66,7 +66,7 @@ class Drawn:
         return place
 
 
-class MeshGenerator(Generator):
+class MeshGenerator(FaceGenerator):
     """Piecewise-affine warp of a head layer over a still plate, for square frames of `size` pixels.
 
     A frame is, from back to front: the plate (background, filled where the head was), the person, whose every

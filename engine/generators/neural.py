@@ -17,7 +17,8 @@ from engine.generators.base import Generator, GeneratorError, Identity, Tensors
 if TYPE_CHECKING:
     from torch import nn
 
-Half = Literal["encode", "render"]
+Half = Literal["detect", "encode", "render"]
+"detect: only of generators that are driven by keypoints."
 
 Network = Callable[[Tensors], Tensors]
 "An executable network: named input arrays to named output arrays, batch first."

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from engine.face.model import Person
 from engine.face.regions import POINTS
-from engine.generators.base import GeneratorError, Identity, Tensors
+from engine.generators.base import FaceGenerator, GeneratorError, Identity, Tensors
 from engine.generators.face_windows import EYE_WINDOWS, cut, paste, to_frame, window_side
 from engine.generators.mesh import MeshGenerator
 from engine.generators.neural import Half, Network, NetworkSpec, NeuralGenerator, TensorSpec
@@ -32,7 +32,7 @@ WHOLE = np.full((3, GRID, GRID), 1.0 / 3.0, np.float32)
 "The regions where one source does it all."
 
 
-class PortraitGenerator(NeuralGenerator):
+class PortraitGenerator(NeuralGenerator, FaceGenerator):
     """The mesh's drawing, corrected by the networks of engine/nets/portrait.py, for square frames of `size` pixels.
 
     With several source pictures of one person (K-shot) every region of the frame is drawn from those whose expression

@@ -8,12 +8,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 from engine.nets.dagan import DaGANConfig, DaGANModel, Decoder
-from engine.nets.face_depth import FaceDepthConfig, Layers
+from engine.nets.face_depth import FaceDepth, FaceDepthConfig, Layers
 from engine.nets.first_order_weights import CONFIG_KEY, State, first_order_config, shape_of, stored_config
 from engine.nets.stored_weights import LayoutError, network_with, read_state, save_state
 
 TASK = "dagan"
 "Of the metadata: what the weights are for."
+DEPTH_TASK = "face-depth"
+"Of the metadata of a depth network by itself."
 
 
 def model_metadata(config: DaGANConfig) -> dict[str, str]:
@@ -32,6 +34,21 @@ def load_model(path: Path) -> DaGANModel:
     config = stored_config(path, metadata, TASK, DaGANConfig)
     try:
         return network_with(lambda: DaGANModel(config), state)
+    except ValueError as error:
+        raise LayoutError(f"{path}: {error}") from error
+
+
+def depth_metadata(config: FaceDepthConfig) -> dict[str, str]:
+    """The metadata that `load_depth` goes by."""
+    return {"task": DEPTH_TASK, CONFIG_KEY: json.dumps(asdict(config))}
+
+
+def load_depth(path: Path) -> FaceDepth:
+    """The depth network of a file of its own, in float32 and eval mode. Raises LayoutError for something else."""
+    state, metadata = read_state(path)
+    config = stored_config(path, metadata, DEPTH_TASK, FaceDepthConfig)
+    try:
+        return network_with(lambda: FaceDepth(config), state)
     except ValueError as error:
         raise LayoutError(f"{path}: {error}") from error
 

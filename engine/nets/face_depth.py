@@ -69,6 +69,7 @@ class FaceDepth(nn.Module):
 
     def __init__(self, config: FaceDepthConfig = FaceDepthConfig()) -> None:
         super().__init__()
+        self.config = config
         self.depth_encoder = DepthEncoder(config)
         self.depth_decoder = DepthDecoder(config)
 

@@ -6,13 +6,14 @@ of the submodules are those of the published classes, so that weights in that fo
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from engine.nets.antialias import downscale
 from engine.nets.blocks import DownBlock, ResBlock, SameBlock, UpBlock
 from engine.nets.dense_motion import DenseMotion, DenseMotionConfig, DenseMotionNetwork, SourceView
 from engine.nets.keypoint_detector import KeypointConfig, KeypointDetector
@@ -206,6 +207,21 @@ def resized(maps: Tensor, size: torch.Size) -> Tensor:
     if maps.shape[-2:] == size:
         return maps
     return functional.interpolate(maps, size=(size[0], size[1]), mode="bilinear", align_corners=False)
+
+
+def set_downscale(detector: KeypointDetector, motion: DenseMotionNetwork, of_detector: int, of_motion: int) -> None:
+    """Change by how much pictures are made smaller before keypoints and motion are found in them.
+
+    For pictures of another size than in training: the networks then see maps of the size that they know.
+    """
+    for part, factor, channels in (
+        (detector, of_detector, detector.config.channels),
+        (motion, of_motion, IMAGE_CHANNELS),
+    ):
+        if part.config.downscale != factor:
+            like = next(part.parameters())
+            part.down = downscale(channels, factor).to(like)
+            part.config = replace(part.config, downscale=factor)
 
 
 def check_size(pictures: Tensor, config: FirstOrderConfig) -> None:

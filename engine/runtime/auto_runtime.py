@@ -6,6 +6,7 @@ import logging
 from typing import ClassVar
 
 from engine.generators.base import Generator
+from engine.generators.keypoint_generator import Detector, KeypointGenerator
 from engine.generators.neural import NeuralGenerator
 from engine.runtime.base import DEFAULT, Compiled, RuntimeConfig, RuntimeUnavailableError
 from engine.runtime.network_runtime import NetworkRuntime
@@ -13,6 +14,7 @@ from engine.runtime.numpy_runtime import NumpyRuntime
 from engine.runtime.onnx_runtime import OnnxRuntime
 from engine.runtime.openvino_runtime import OpenVinoRuntime
 from engine.runtime.torch_runtime import TorchRuntime
+from engine.weights import WeightsError
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +23,8 @@ PREFERENCE: tuple[type[NetworkRuntime], ...] = (OpenVinoRuntime, OnnxRuntime, To
 
 
 class AutoRuntime:
-    """numpy for generators without networks; for the others the first of `PREFERENCE` that is installed."""
+    """numpy for generators without networks; for the others the first of `PREFERENCE` that is installed, or torch where
+    they were not exported."""
 
     name: ClassVar[str] = "auto"
 
@@ -31,7 +34,23 @@ class AutoRuntime:
     def compile(self, generator: Generator) -> Compiled:
         if not isinstance(generator, NeuralGenerator):
             return NumpyRuntime(self.config).compile(generator)
-        return self._installed().compile(generator)
+        return self._for(generator).compile(generator)
+
+    def detector(self, generator: KeypointGenerator) -> Detector:
+        return self._for(generator).detector(generator)
+
+    def _for(self, generator: NeuralGenerator) -> NetworkRuntime:
+        """Exported networks where there are some, else torch: imported weights come without."""
+        runtime = self._installed()
+        try:
+            for half in generator.network_specs():
+                generator.graph_path(half)
+        except WeightsError:
+            try:
+                return TorchRuntime(self.config)
+            except RuntimeUnavailableError:
+                return runtime  # which says what is missing
+        return runtime
 
     def _installed(self) -> NetworkRuntime:
         reasons = []

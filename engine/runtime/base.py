@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.generators.base import Generator, Identity, Tensors
+from engine.generators.keypoint_generator import Detector, KeypointGenerator
 
 MOST_THREADS = 4
 "Beyond these the small maps of a frame do not divide well, and a call has other work."
@@ -50,7 +51,7 @@ DEFAULT = RuntimeConfig()
 
 @dataclass(frozen=True)
 class Compiled:
-    """A generator's two halves, ready to be called by as many threads at once as the runtime was made for."""
+    """What a generator does, ready to be called by as many threads at once as the runtime was made for."""
 
     encode: Callable[[NDArray[np.uint8], NDArray[np.float32]], Identity]
     render: Callable[[Identity, Tensors], NDArray[np.uint8]]
@@ -65,6 +66,9 @@ class Runtime(Protocol):
     def __init__(self, config: RuntimeConfig) -> None: ...
 
     def compile(self, generator: Generator) -> Compiled: ...
+
+    def detector(self, generator: KeypointGenerator) -> Detector:
+        """The half of the generator that finds keypoints: what a sender needs of it."""
 
 
 def _usable_cores() -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from engine.generators.base import Generator
+from engine.generators.keypoint_generator import Detector, KeypointGenerator
 from engine.generators.neural import Half, Network, NetworkSpec, NeuralGenerator, TensorSpec
 from engine.runtime.base import DEFAULT, Compiled, RuntimeConfig
 from engine.runtime.numpy_runtime import NumpyRuntime
@@ -30,11 +31,19 @@ class NetworkRuntime(ABC):
         """Raises GeneratorError where the generator's weights or networks are missing, GraphError from `network`."""
         if not isinstance(generator, NeuralGenerator):
             return NumpyRuntime(self.config).compile(generator)
-        networks = {half: self.network(generator, half, spec) for half, spec in generator.network_specs().items()}
+        networks = {
+            half: self.network(generator, half, spec)
+            for half, spec in generator.network_specs().items()
+            if half != "detect"  # where the camera is
+        }
         return Compiled(
             encode=partial(generator.encode_with, networks.get("encode")),
             render=partial(generator.render_with, networks.get("render")),
         )
+
+    def detector(self, generator: KeypointGenerator) -> Detector:
+        """Raises as `compile`."""
+        return partial(generator.detect_with, self.network(generator, "detect", generator.network_specs()["detect"]))
 
     @abstractmethod
     def network(self, generator: NeuralGenerator, half: Half, spec: NetworkSpec) -> Network:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from engine.generators.base import Generator
+from engine.generators.keypoint_generator import Detector, KeypointGenerator
 from engine.generators.neural import NeuralGenerator
 from engine.runtime.base import DEFAULT, Compiled, RuntimeConfig, RuntimeUnavailableError
 
@@ -17,7 +18,14 @@ class NumpyRuntime:
 
     def compile(self, generator: Generator) -> Compiled:
         if isinstance(generator, NeuralGenerator):
-            raise RuntimeUnavailableError(
-                f"runtime numpy executes no networks, and generator {generator.name} has some; use runtime auto"
-            )
+            raise _no_networks(generator)
         return Compiled(encode=generator.encode, render=generator.render)
+
+    def detector(self, generator: KeypointGenerator) -> Detector:
+        raise _no_networks(generator)
+
+
+def _no_networks(generator: Generator) -> RuntimeUnavailableError:
+    return RuntimeUnavailableError(
+        f"runtime numpy executes no networks, and generator {generator.name} has some; use runtime auto"
+    )

@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from engine.nets.adaat import AdaATConfig, AdaATDiscriminator, AdaATNetwork
 from engine.nets.adaat_weights import config_metadata, load_network
 from engine.nets.pictures import planes
 from engine.nets.stored_weights import LayoutError
-from engine.training.adaat_samples import AdaATSampleConfig, AdaATSamples
+from engine.training.adaat_samples import AdaATSamples
 from engine.training.adversarial import discriminator_scores, feature_matching, generator_score
-from engine.training.appearance import AppearanceLoss
 from engine.training.clip_cache import Clip
-from engine.training.clip_task import ClipOptions, ClipTask, picture_sheet
-from engine.training.face_boxes import EYES, MOUTH
-from engine.training.perceptual import PerceptualLoss, find_vgg19, load_vgg19
+from engine.training.pair_task import PairOptions, PairTask
 from engine.training.recipe import Recipe, RecipeError, Stage
-from engine.training.ssim import ssim_map
 from engine.training.task import (
     Batch,
     Outputs,
@@ -40,7 +33,7 @@ PERCEPTUAL_TAPS = 5
 
 
 @dataclass(frozen=True)
-class AdaATOptions(ClipOptions):
+class AdaATOptions(PairOptions):
     """The recipe's table [options]."""
 
     divisor: int = 8
@@ -48,13 +41,9 @@ class AdaATOptions(ClipOptions):
     discriminator_divisor: int = 8
     blend: bool = False
     "Whether neighbouring channels are mixed, as in published weights; of no use to what is trained from scratch."
-    mouth_weight: float = 5.0
-    eyes_weight: float = 4.0
-    "Weight of the pixels in the boxes around mouth and eyes, where others have 1."
-    samples: AdaATSampleConfig = field(default_factory=AdaATSampleConfig)
 
 
-class AdaATTask(ClipTask):
+class AdaATTask(PairTask):
     """Terms: those of `AppearanceLoss`, of which `perceptual` is as AdaAT has it, the mean over VGG19's taps of the sum
     over whole and half size; `adversarial`, least squares; `matching`, of the discriminator's features.
 
@@ -63,7 +52,8 @@ class AdaATTask(ClipTask):
     """
 
     name: ClassVar[str] = "adaat"
-    options_type: ClassVar[type[ClipOptions]] = AdaATOptions
+    options_type: ClassVar[type[PairOptions]] = AdaATOptions
+    perceptual_scales: ClassVar[tuple[int, ...]] = PERCEPTUAL_SCALES
 
     def __init__(self, recipe: Recipe, data: Path | None) -> None:
         super().__init__(recipe, data)
@@ -89,7 +79,7 @@ class AdaATTask(ClipTask):
 
     def generator_terms(self, batch: Batch, outputs: Outputs, weights: Mapping[str, float]) -> Terms:
         frame, truth, landmarks = outputs["frame"], planes(batch["target"]), batch["target_landmarks"]
-        terms = self._appearance.terms(frame, truth, weights, self._importance(batch["boxes"]))
+        terms = self.appearance_terms(batch, outputs, weights)
         if "perceptual" in terms:
             terms["perceptual"] = terms["perceptual"] / PERCEPTUAL_TAPS
         adversarial, matching = (weights.get(name, 0.0) != 0.0 for name in ("adversarial", "matching"))
@@ -111,12 +101,6 @@ class AdaATTask(ClipTask):
         _, scores = self._discriminators["discriminator"](pictures, landmarks.repeat(2, 1, 1))
         return {name: 0.5 * term for name, term in discriminator_scores(*scores.chunk(2)).items()}
 
-    def sheet(self, batch: Batch, outputs: Outputs) -> NDArray[np.uint8]:
-        """A row per sample: source, truth, frame, their difference."""
-        truth, frame = planes(batch["target"]), outputs["frame"].float()
-        columns = (planes(batch["source"]), truth, frame, (frame - truth).abs())
-        return picture_sheet(columns)
-
     def export(self, folder: Path, metadata: Mapping[str, str]) -> list[Path]:
         """The file that `AdaATGenerator` loads, with the network's configuration in its metadata."""
         path = folder / f"{self.name}.safetensors"
@@ -136,31 +120,6 @@ class AdaATTask(ClipTask):
             )
         self._network.load_state_dict(loaded.state_dict())
 
-    @cached_property
-    def _appearance(self) -> AppearanceLoss:
-        path = find_vgg19()
-        vgg = load_vgg19(path, self.device) if path else None
-        return AppearanceLoss(perceptual=PerceptualLoss(vgg, PERCEPTUAL_SCALES) if vgg else None)
-
-    def _importance(self, boxes: Tensor) -> Tensor:
-        """(B, 1, S, S) how much each pixel counts, from (B, S, S)."""
-        importance = torch.ones(boxes.shape, device=boxes.device)
-        for box, weight in ((EYES, self._options.eyes_weight), (MOUTH, self._options.mouth_weight)):
-            importance = torch.where(boxes == box, weight, importance)
-        return importance[:, None]
-
     def _of_clips(self, clips: Sequence[Clip], stage: Stage, held_out: bool) -> SampleSource:
         config = self.recipe.options_as(AdaATOptions, stage).samples
         return AdaATSamples(clips, replace(config, flip=0.0, gain=0.0) if held_out else config)
-
-    def _figures(self, batch: Batch, outputs: Outputs) -> dict[str, float]:
-        """L1 and SSIM of the frame and of the still source, L1 in the boxes around mouth and eyes."""
-        truth = planes(batch["target"])
-        row: dict[str, float] = {}
-        for prefix, picture in (("", outputs["frame"].float()), ("source_", planes(batch["source"]))):
-            error = (picture - truth).abs().mean(dim=1)
-            row[f"{prefix}l1"] = error.mean().item()
-            row[f"{prefix}ssim"] = ssim_map(picture, truth).mean().item()
-            for region, box in (("mouth", MOUTH), ("eyes", EYES)):
-                row[f"{prefix}{region}_l1"] = error[batch["boxes"] == box].mean().item()
-        return row

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -56,17 +57,20 @@ class Clip:
 def manifest(
     data: Path, size: int, splits: Sequence[str] = ("train",), rights: Sequence[str] = ()
 ) -> Iterator[ClipRow]:
-    """The pack's clips at this size; if `rights` are given, those whose column of that name begins with one of them.
+    """The pack's clips at this size, or at the next multiple of it; if `rights` are given, those whose column of that
+    name begins with one of them.
 
     Raises ClipError without a manifest or landmarks.
     """
     path = data / "manifest.csv"
     if not path.is_file():
         raise ClipError(f"{data}: no manifest.csv; name a data pack, or make one: visavis train prepare FOLDER")
+    folders = _folders(data / "clips", size)
     with path.open(newline="") as file:
         for row in csv.DictReader(file):
-            clip = data / "clips" / str(size) / f"{row['id']}.mp4"
-            if row["split"] not in splits or not clip.is_file():
+            found = (folder / f"{row['id']}.mp4" for folder in folders)
+            clip = next((one for one in found if one.is_file()), None)
+            if row["split"] not in splits or clip is None:
                 continue
             if rights and not row["rights"].startswith(tuple(rights)):
                 continue
@@ -88,8 +92,9 @@ def build_cache(
 ) -> list[Clip]:
     """Decode what the folder does not hold yet, and open all. A clip whose file has changed is decoded again.
 
-    step: every how manieth frame is kept: neighbours at 25 frames a second teach nothing new. progress is called with
-    the number of clips done and of all. Raises ClipError.
+    size: of clips that are there in larger sizes only, groups of pixels are averaged. step: every how manieth frame is
+    kept: neighbours at 25 frames a second teach nothing new. progress is called with the number of clips done and of
+    all. Raises ClipError.
     """
     rows = list(manifest(data, size, splits, rights))
     if not rows:
@@ -144,9 +149,10 @@ def _decode(row: ClipRow, folder: Path, size: int, step: int) -> None:
             if number % step or number >= len(valid) or not valid[number]:
                 continue
             frame = np.asarray(picture.to_ndarray(format="rgb24"), np.uint8)
-            if frame.shape != (size, size, 3):
-                raise ClipError(f"{row.path}: a frame of {frame.shape[1]}x{frame.shape[0]}, expected {size}x{size}")
-            kept.append(frame)
+            side = int(row.path.parent.name)
+            if frame.shape != (side, side, 3):
+                raise ClipError(f"{row.path}: a frame of {frame.shape[1]}x{frame.shape[0]}, expected {side}x{side}")
+            kept.append(_reduced(frame, size))
             numbers.append(number)
     if len(kept) < 2:
         raise ClipError(f"{row.path}: fewer than two frames with a face; remove it from the manifest")
@@ -157,6 +163,18 @@ def _decode(row: ClipRow, folder: Path, size: int, step: int) -> None:
 def _open(row: ClipRow, folder: Path) -> Clip:
     frames = np.load(folder / f"{row.name}.frames.npy", mmap_mode="r")
     return Clip(row.name, row.identity, row.split, frames, np.load(folder / f"{row.name}.landmarks.npy"))
+
+
+def _folders(clips: Path, size: int) -> list[Path]:
+    """Those of clips of this size or a multiple of it, the smallest first."""
+    sides = sorted(int(entry.name) for entry in clips.glob("*") if entry.name.isdecimal()) if clips.is_dir() else []
+    return [clips / str(side) for side in sides if side >= size and side % size == 0]
+
+
+def _reduced(frame: Frames, size: int) -> Frames:
+    if len(frame) == size:
+        return frame
+    return np.asarray(cv2.resize(frame, (size, size), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _save(path: Path, array: NDArray[np.generic]) -> None:

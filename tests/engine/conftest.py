@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from engine.export import Exported, export_generator
-from engine.generators.base import Identity, Tensors
+from engine.generators.base import FaceGenerator, Identity, Tensors
 from engine.generators.neural import Half, Network, NetworkSpec, NeuralGenerator, TensorSpec
 from engine.motion import FaceState
 from engine.weights import graph_name
@@ -78,7 +78,7 @@ def random_first_order(
     return make
 
 
-class SmallGenerator(NeuralGenerator):
+class SmallGenerator(NeuralGenerator, FaceGenerator):
     """Both halves are networks, of the operations that generators of the house use; renders 32x32."""
 
     name: ClassVar[str] = "small"

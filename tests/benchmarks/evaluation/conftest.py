@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from benchmarks.evaluation.clips import Clip, find_clips, read_clip
 from benchmarks.evaluation.contenders import Contender
 from engine.face.model import FaceModel, Person
-from engine.generators import Generator
+from engine.generators import FaceGenerator
 from engine.motion import FaceState
 from engine.runtime import Compiled
 from visavis.demo import DRIVING
@@ -25,7 +25,7 @@ FIRST = 40
 "The demo's mouth moves from here on."
 
 
-class NearestSource(Generator):
+class NearestSource(FaceGenerator):
     """Shows the source frame whose landmarks come closest to the driving ones: crude, but each source helps."""
 
     name: ClassVar[str] = "nearest"

@@ -13,7 +13,7 @@ pytest.importorskip("skimage", reason="SSIM is part of the optional extra 'bench
 
 
 def files(*names: str) -> list[ClipFile]:
-    return [ClipFile(name, name[0], Path(name), 10) for name in names]
+    return [ClipFile(name, name[0], Path(name), 10, 256) for name in names]
 
 
 def test_pairs_are_the_same_every_time_and_of_two_people():

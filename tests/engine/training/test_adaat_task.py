@@ -14,10 +14,11 @@ from engine.generators.adaat import AdaATGenerator, network_landmarks  # noqa: E
 from engine.nets.adaat import AdaATConfig, AdaATNetwork  # noqa: E402
 from engine.nets.adaat_weights import load_network, save_network  # noqa: E402
 from engine.runtime.torch_runtime import TorchRuntime  # noqa: E402
-from engine.training.adaat_samples import AdaATSampleConfig, AdaATSamples  # noqa: E402
+from engine.training.adaat_samples import AdaATSamples  # noqa: E402
 from engine.training.adaat_task import AdaATTask  # noqa: E402
 from engine.training.augmentation import Change  # noqa: E402
 from engine.training.clip_cache import build_cache  # noqa: E402
+from engine.training.clip_frames import FrameConfig  # noqa: E402
 from engine.training.face_boxes import EYES, MOUTH, REST  # noqa: E402
 from engine.training.loop import Trainer  # noqa: E402
 from engine.training.perceptual import VGG19  # noqa: E402
@@ -58,7 +59,7 @@ def a_batch(task, stage, size=2):
 def test_landmarks_are_those_that_a_call_gives(clips):
     """The source's own exactly, the target's nearly: the person is the one that its picture shows."""
     clip = clips[0]
-    row = AdaATSamples(clips, AdaATSampleConfig()).sample(clip, 3, 20, Change.none())
+    row = AdaATSamples(clips, FrameConfig()).sample(clip, (3, 20), Change.none())
     tracked = network_landmarks(clip.landmarks[[3, 20]])
     np.testing.assert_allclose(row["source_landmarks"], tracked[0], atol=2e-4)
     apart = np.linalg.norm(row["target_landmarks"] - tracked[1], axis=1).mean()
@@ -70,7 +71,7 @@ def test_landmarks_are_those_that_a_call_gives(clips):
 
 
 def test_a_batch_depends_on_the_generator_alone(clips):
-    samples = AdaATSamples(clips, AdaATSampleConfig())
+    samples = AdaATSamples(clips, FrameConfig())
     first, again, other = (samples.batch(np.random.default_rng(seed), 3) for seed in (1, 1, 2))
     assert first["source"].shape == first["target"].shape == (3, 256, 256, 3)
     assert first["source_landmarks"].shape == first["target_landmarks"].shape == (3, 68, 2)
@@ -84,8 +85,7 @@ def test_a_batch_depends_on_the_generator_alone(clips):
 
 def test_a_mirrored_sample_is_the_mirror_image(clips):
     plain, mirrored = (
-        AdaATSamples(clips, AdaATSampleConfig(flip=flip, gain=0.0)).batch(np.random.default_rng(5), 2)
-        for flip in (0.0, 1.0)
+        AdaATSamples(clips, FrameConfig(flip=flip, gain=0.0)).batch(np.random.default_rng(5), 2) for flip in (0.0, 1.0)
     )
     for name in ("source", "target", "boxes"):
         np.testing.assert_array_equal(mirrored[name], plain[name][:, :, ::-1])
@@ -97,7 +97,7 @@ def test_a_mirrored_sample_is_the_mirror_image(clips):
 def test_the_same_light_falls_on_source_and_target(clips):
     """Each colour becomes the same other one in both."""
     change = Change.drawn(np.random.default_rng(0), flip=0.0, gain=0.3)
-    row = AdaATSamples(clips, AdaATSampleConfig()).sample(clips[0], 3, 20, change)
+    row = AdaATSamples(clips, FrameConfig()).sample(clips[0], (3, 20), change)
     old, new = clips[0].frames[[3, 20]], np.stack((row["source"], row["target"]))
     assert (old != new).mean() > 0.5
     for channel in range(3):
