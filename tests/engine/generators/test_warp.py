@@ -128,7 +128,7 @@ def test_other_sizes_see_their_motion_as_in_training(size, weights):
     """The same picture has the same keypoints, up to the filter."""
     small, large = load("fomm", weights), load("fomm", weights, size)
     near = np.abs(small.detect(picture(5)[None])[0].points - large.detect(picture(5, size)[None])[0].points)
-    assert near.max() < 0.05
+    assert near.max() < 0.1
     identity = large.encode(picture(5, size)[None], LANDMARKS)
     assert identity["heatmaps"].shape == (1, 5, 32, 32)
     assert identity["features"].shape == (1, 32, size // 4, size // 4)

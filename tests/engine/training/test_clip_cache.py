@@ -91,6 +91,18 @@ def test_missing_data_is_named(tmp_path, data):
         build_cache(data, tmp_path / "cache", size=SIZE)
 
 
+def test_larger_clips_are_made_smaller(data, tmp_path):
+    """Where there are none of the size that is asked for: groups of pixels are averaged."""
+    clip = build_cache(data, tmp_path / "half", size=SIZE // 2)[0]
+    assert clip.frames.shape == (5, SIZE // 2, SIZE // 2, 3)
+    whole = build_cache(data, tmp_path / "whole", size=SIZE)[0]
+    means = whole.frames.reshape(5, SIZE // 2, 2, SIZE // 2, 2, 3).mean((2, 4))
+    assert np.abs(clip.frames - means).max() <= 0.51
+    np.testing.assert_array_equal(clip.landmarks, whole.landmarks)
+    with pytest.raises(ClipError, match="no clip of train at 48 pixels"):
+        build_cache(data, tmp_path / "odd", size=48)
+
+
 def test_a_clip_of_another_size_or_without_faces_is_refused(data, tmp_path):
     write_clip(data, "p05_01", 20, size=2 * SIZE)
     with pytest.raises(ClipError, match=r"p05_01\.mp4: a frame of 128x128, expected 64x64"):
