@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +32,16 @@ class DataPack:
 
     def clip(self, clip: str, size: int = 256) -> Path:
         return self.root / "clips" / str(size) / f"{clip}.mp4"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def empty_data_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Weights that whoever runs the tests has imported play no part in them."""
+    with pytest.MonkeyPatch.context() as patch:
+        home = tmp_path_factory.mktemp("data_home")
+        patch.setenv("XDG_DATA_HOME", str(home))
+        patch.delenv("VISAVIS_WEIGHTS", raising=False)
+        yield home
 
 
 @pytest.fixture(scope="session")

@@ -280,7 +280,58 @@ class Export:
         return export(self)
 
 
-Command = Render | Track | Demo | Serve | Call | Webcam | Bench | Train | Evaluate | Export
+@dataclass(frozen=True, kw_only=True)
+class WeightsImport:
+    """Turn published checkpoints into weights for a generator of ours, beside a card that says where they are from.
+
+    Nothing in the files is executed, every key and shape is checked, and nothing is written unless all fits.
+    """
+
+    generator: Annotated[Literal["fomm", "dagan", "adaat"], tyro.conf.Positional]
+    "Whose checkpoint it is."
+    files: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    "One file; for dagan three in any order: the model's, and encoder.pth and depth.pth of its depth network."
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    "Write into GENERATOR in this folder, for VISAVIS_WEIGHTS, instead of the user's own (~/.local/share)."
+    keypoints: int | None = None
+    "Refuse weights with another number of keypoints than this."
+    align_corners: Literal["auto", "yes", "no"] = "auto"
+    "How pictures are sampled, which the files do not say. auto: fomm tries both on frames, dagan is as published: no."
+    half: bool = False
+    "Store float16: half the size."
+    force: bool = False
+    "Overwrite the weights that are there; networks exported from them are removed."
+
+    def run(self) -> int:
+        from visavis.weights_import import import_weights
+
+        return import_weights(self)
+
+
+@dataclass(frozen=True)
+class WeightsList:
+    """Show which weights are there: where they are from, under which licence, and what was exported from them."""
+
+    def run(self) -> int:
+        from visavis.weights_list import list_weights
+
+        return list_weights()
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Import published weights, or list what is there."""
+
+    action: tyro.conf.OmitArgPrefixes[
+        Annotated[WeightsImport, tyro.conf.subcommand("import", prefix_name=False)]
+        | Annotated[WeightsList, tyro.conf.subcommand("list", prefix_name=False)]
+    ]
+
+    def run(self) -> int:
+        return self.action.run()
+
+
+Command = Render | Track | Demo | Serve | Call | Webcam | Bench | Train | Evaluate | Export | Weights
 
 COMMANDS: dict[str, Any] = {
     "demo": Demo,
@@ -293,4 +344,5 @@ COMMANDS: dict[str, Any] = {
     "evaluate": Evaluate,
     "train": Train,
     "export": Export,
+    "weights": Weights,
 }

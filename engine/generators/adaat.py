@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -17,6 +16,7 @@ from engine.generators.base import FaceGenerator, GeneratorError, Identity, Tens
 from engine.generators.neural import Half, Network, NetworkSpec, NeuralGenerator, TensorSpec
 from engine.motion import FaceState
 from engine.weights import WeightsError, graph_name, graph_path, weights_path
+from engine.weights.stored_header import read_header
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 Array = NDArray[np.float32]
 
 FIRST_CONVOLUTION = "appearance_encoder.0.in_conv.conv.weight"
-HEADER_LIMIT = 1 << 24
-"Bytes; the header of a damaged file may claim any length."
 
 
 class AdaATGenerator(NeuralGenerator, FaceGenerator):
@@ -55,15 +53,8 @@ class AdaATGenerator(NeuralGenerator, FaceGenerator):
             raise GeneratorError(f"generator adaat: no size {size}; it renders {', '.join(map(str, self.sizes))}")
         super().__init__(size)
         self._own_weights = weights
-        if weights is None:
-            try:
-                weights = weights_path(self.name)
-            except WeightsError as error:
-                raise WeightsError(
-                    f"{error}; or import a published checkpoint with engine.weights.importers.adaat.import_checkpoint"
-                ) from error
-        self._weights = weights
-        self._width = _first_width(weights)
+        self._weights = weights or weights_path(self.name)
+        self._width = _first_width(self._weights)
 
     def network_specs(self) -> dict[Half, NetworkSpec]:
         landmarks = TensorSpec("landmarks", (len(CONTOURS_68), 2), np.float32)
@@ -135,15 +126,12 @@ def network_landmarks(landmarks: Array) -> Array:
 def _first_width(weights: Path) -> int:
     """The channels of the source part, from the file's header: needs no torch."""
     try:
-        with open(weights, "rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(length)) if 0 < length <= HEADER_LIMIT else {}
-        shape = header[FIRST_CONVOLUTION]["shape"]
+        shape = read_header(weights).shapes.get(FIRST_CONVOLUTION, ())
     except OSError as error:
         raise WeightsError(f"generator adaat: cannot read its weights ({error})") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise WeightsError(f"{weights}: not weights of AdaAT (safetensors with {FIRST_CONVOLUTION})") from error
+    if len(shape) != 4:
+        raise WeightsError(f"{weights}: not weights of AdaAT (no {FIRST_CONVOLUTION} of 4 axes)")
     landmarks = (shape[1] - 3) // 2
     if landmarks != len(CONTOURS_68):
         raise WeightsError(f"{weights}: driven by {landmarks} points, the generator has {len(CONTOURS_68)} to give")
-    return int(shape[0])
+    return shape[0]

@@ -21,9 +21,12 @@ def config_metadata(config: AdaATConfig) -> dict[str, str]:
     return {CONFIG_KEY: json.dumps(asdict(config))}
 
 
-def save_network(network: AdaATNetwork, path: Path, half: bool = False) -> None:
-    """Write the file that `load_network` reads; `half` stores the convolutions and matrices as float16."""
-    save_state(network.state_dict(), path, config_metadata(network.config), half)
+def save_network(network: AdaATNetwork, path: Path, half: bool = False, about: Mapping[str, str] | None = None) -> None:
+    """Write the file that `load_network` reads; `half` stores the convolutions and matrices as float16.
+
+    about: further metadata, e.g. where the weights are from.
+    """
+    save_state(network.state_dict(), path, {**(about or {}), **config_metadata(network.config)}, half)
 
 
 def load_network(path: Path) -> AdaATNetwork:

@@ -27,7 +27,7 @@ class LayoutError(ValueError):
 def save_state(state: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str], half: bool = False) -> None:
     """Write tensors under their keys, batch norm's counters left out; `half` stores matrices and kernels as float16.
 
-    The file appears whole or not at all.
+    The file appears whole or not at all. Raises OSError where it cannot be written.
     """
     stored = {
         key: (value.half() if half and value.ndim > 1 else value).contiguous().cpu()
@@ -37,7 +37,10 @@ def save_state(state: Mapping[str, Tensor], path: Path, metadata: Mapping[str, s
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f"{path.name}.part")
     try:
-        save_file(stored, unfinished, metadata=dict(metadata))
+        try:
+            save_file(stored, unfinished, metadata=dict(metadata))
+        except SafetensorError as error:  # which is what a full disk raises, too
+            raise OSError(f"{path}: not written ({error})") from error
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)

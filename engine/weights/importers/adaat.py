@@ -12,8 +12,11 @@ from torch import Tensor
 from engine.nets.adaat import PERSON, AdaATNetwork
 from engine.nets.adaat_weights import config_of, network_of, save_network
 from engine.nets.stored_weights import LayoutError
-from engine.weights.importers.checkpoints import Checkpoint, load_tensors
+from engine.weights.importers.checkpoints import Checkpoint, load_tensors, named_errors, origin, state_dict
 
+GENERATOR = "adaat"
+"Which generator the weights are for."
+LICENCE = "none is stated, neither for the code (MRzzm/AdaAT) nor for the weights"
 PREFIX = "module."
 ChannelOrder = Literal["rgb", "bgr"]
 
@@ -25,26 +28,35 @@ def read_checkpoint(checkpoint: Checkpoint, channel_order: ChannelOrder | None =
     the shapes. channel_order: of the pictures it was trained with; without it, BGR for the person variant (its released
     code reads pictures so) and RGB for faces (none was released: try both). Raises LayoutError for anything else.
     """
-    state = _generator_state(load_tensors(checkpoint))
-    config = config_of(state)
+    with named_errors(checkpoint):
+        state = _generator_state(load_tensors(checkpoint))
+        config = config_of(state)
+        network = network_of(config, state)
     if channel_order is None:
         channel_order = "bgr" if config.landmarks == PERSON.landmarks else "rgb"
-    network = network_of(config, state)
     if channel_order == "bgr":
         _swap_channels(network)
     return network
 
 
 def import_checkpoint(
-    checkpoint: Checkpoint,
+    checkpoint: Path,
     weights: Path,
     channel_order: ChannelOrder | None = None,
     half: bool = False,
 ) -> AdaATNetwork:
-    """Write what `read_checkpoint` reads as weights of ours, a .safetensors file; `half` stores float16."""
+    """Write what `read_checkpoint` reads as weights of ours, a .safetensors file; `half` stores float16.
+
+    The file's metadata say where the weights are from.
+    """
     network = read_checkpoint(checkpoint, channel_order)
-    save_network(network, weights, half)
+    save_imported(network, checkpoint, weights, half)
     return network
+
+
+def save_imported(network: AdaATNetwork, checkpoint: Path, weights: Path, half: bool = False) -> None:
+    """Write a network that was read from a checkpoint as weights of ours. Raises OSError."""
+    save_network(network, weights, half, origin(GENERATOR, [checkpoint], LICENCE))
 
 
 def _generator_state(content: object) -> dict[str, Tensor]:
@@ -53,7 +65,7 @@ def _generator_state(content: object) -> dict[str, Tensor]:
             content = content[key]
     if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
         raise LayoutError("not a checkpoint of AdaAT: neither state_dict with net_g in it, nor a state dict itself")
-    return {str(key).removeprefix(PREFIX): value for key, value in content.items()}
+    return state_dict(content, "generator", PREFIX)
 
 
 def _swap_channels(network: AdaATNetwork) -> None:

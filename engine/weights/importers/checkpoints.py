@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import pickle
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -73,9 +74,23 @@ def state_dict(content: object, what: str, prefix: str = "") -> dict[str, Tensor
     return state
 
 
-def origin(checkpoints: Sequence[Path], licence: str) -> dict[str, str]:
-    """Metadata of weights that were imported: names and SHA-256 of the files, in their order, and their licence."""
+@contextmanager
+def named_errors(checkpoint: Checkpoint) -> Iterator[None]:
+    """Makes LayoutErrors that name the checkpoint of errors that do not, also of configurations that make no sense."""
+    try:
+        yield
+    except ValueError as error:
+        name, message = name_of(checkpoint), str(error)
+        if isinstance(error, LayoutError) and message.startswith(name):
+            raise
+        raise LayoutError(f"{name}: {message}") from error
+
+
+def origin(generator: str, checkpoints: Sequence[Path], licence: str) -> dict[str, str]:
+    """Metadata of weights that were imported: for which generator, names and SHA-256 of the files, in their order, and
+    their licence."""
     return {
+        "generator": generator,
         "source": ", ".join(path.name for path in checkpoints),
         "sha256": ", ".join(sha256_of(path) for path in checkpoints),
         "licence": licence,

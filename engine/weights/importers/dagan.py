@@ -18,21 +18,26 @@ from engine.nets.dagan import DaGANModel
 from engine.nets.dagan_weights import config_of, save_model
 from engine.nets.patch_discriminator import KeypointDiscriminator
 from engine.nets.stored_weights import LayoutError, network_with
-from engine.weights.importers.checkpoints import load_tensors, origin, state_dict
+from engine.weights.importers.checkpoints import load_tensors, named_errors, origin, state_dict
 from engine.weights.importers.first_order import (
     AS_PUBLISHED,
+    SIZE_KEY,
+    TRAINED_SIZE,
     Unsaid,
     check_keypoints,
     discriminator_of,
     epoch_of,
-    named_errors,
     parts_of,
 )
 
+GENERATOR = "dagan"
+"Which generator the weights are for."
 LICENCE = (
-    "CC BY-NC 4.0, code and weights (harlanhong/CVPR2022-DaGAN); the depth network is under Monodepth2's licence: "
-    "both non-commercial"
+    "non-commercial use only: CC BY-NC 4.0 for code and weights (harlanhong/CVPR2022-DaGAN), Monodepth2's licence for "
+    "the depth network"
 )
+FILES = 3
+"So many make the published weights."
 
 _NOT_WEIGHTS = ("height", "width", "use_stereo")
 "What the published encoder.pth holds besides: its training's options."
@@ -74,6 +79,7 @@ def read_checkpoints(
             if not isinstance(content, Mapping):
                 raise LayoutError("neither a checkpoint of DaGAN nor of its depth network")
             if "generator" in content and warping is None:
+                _check_is_dagan(content["generator"])
                 warping = (path, content)
             elif "encoder.conv1.weight" in content and encoder is None:
                 encoder = _depth_encoder(content)
@@ -108,15 +114,31 @@ def import_checkpoints(
     """
     published = read_checkpoints(checkpoints, keypoints, unsaid)
     warnings.warn(f"{weights}: {LICENCE}", NonCommercialWarning, stacklevel=2)
-    # With a gamma of nearly 0 nothing that the depth says would reach the picture.
-    _logger.info("gamma of the depth attention: %.3g", abs(float(published.model.generator.AttnModule.gamma.detach())))
-    save_model(published.model, weights, origin(checkpoints, LICENCE), half)
+    _logger.info("gamma of the depth attention: %.3g", depth_gain(published.model))
+    save_imported(published.model, checkpoints, weights, half)
     return published.model
+
+
+def save_imported(model: DaGANModel, checkpoints: Sequence[Path], weights: Path, half: bool = False) -> None:
+    """Write a model that was read from checkpoints as weights of ours, without a warning. Raises OSError."""
+    about = {**origin(GENERATOR, checkpoints, LICENCE), SIZE_KEY: str(TRAINED_SIZE)}
+    save_model(model, weights, about, half)
+
+
+def depth_gain(model: DaGANModel) -> float:
+    """|gamma| of the attention: how much of what the depth asks for reaches the picture; with 0, nothing does."""
+    return abs(float(model.generator.AttnModule.gamma.detach()))
 
 
 def _depth_encoder(content: Mapping[object, object]) -> dict[str, Tensor]:
     state = state_dict({key: value for key, value in content.items() if key not in _NOT_WEIGHTS}, "depth encoder")
     return {key: value for key, value in state.items() if not key.startswith(_CLASSIFIER)}
+
+
+def _check_is_dagan(generator: object) -> None:
+    """Before anything is said of files that lack: they may lack because it is another system's checkpoint."""
+    if isinstance(generator, Mapping) and not any("AttnModule.gamma" in str(key) for key in generator):
+        raise LayoutError("not a generator of DaGAN: no AttnModule.gamma")
 
 
 def _read(

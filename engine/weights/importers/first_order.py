@@ -6,8 +6,7 @@ optimisers' states and `epoch`. Their code is under the MIT licence; the weights
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,11 +19,17 @@ from engine.nets.stored_weights import LayoutError, network_with
 from engine.weights.importers.checkpoints import (
     Checkpoint,
     load_tensors,
-    name_of,
+    named_errors,
     origin,
     state_dict,
 )
 
+GENERATOR = "fomm"
+"Which generator the weights are for."
+TRAINED_SIZE = 256
+"Side in pixels of the frames that the family's published weights for faces were trained with; their file does not say."
+SIZE_KEY = "size"
+"Of the metadata: that side, as text."
 PREFIX = "module."
 "In the keys of a network that was saved as it was trained, on several devices."
 LICENCE = (
@@ -91,20 +96,14 @@ def import_checkpoint(
     The discriminator is checked, and left behind. The file's metadata say where the weights are from.
     """
     published = read_checkpoint(checkpoint, keypoints, unsaid)
-    save_model(published.model, weights, origin([checkpoint], LICENCE), half)
+    save_imported(published.model, checkpoint, weights, half)
     return published.model
 
 
-@contextmanager
-def named_errors(checkpoint: Checkpoint) -> Iterator[None]:
-    """Makes LayoutErrors that name the checkpoint of errors that do not, also of configurations that make no sense."""
-    try:
-        yield
-    except ValueError as error:
-        name, message = name_of(checkpoint), str(error)
-        if isinstance(error, LayoutError) and message.startswith(name):
-            raise
-        raise LayoutError(f"{name}: {message}") from error
+def save_imported(model: FirstOrderModel, checkpoint: Path, weights: Path, half: bool = False) -> None:
+    """Write a model that was read from a checkpoint as weights of ours. Raises OSError."""
+    about = {**origin(GENERATOR, [checkpoint], LICENCE), SIZE_KEY: str(TRAINED_SIZE)}
+    save_model(model, weights, about, half)
 
 
 def discriminator_of(content: Mapping[object, object], keypoints: int) -> KeypointDiscriminator | None:

@@ -98,7 +98,7 @@ class TestWeights:
     def test_without_weights_it_says_how_to_get_some(self, tmp_path, monkeypatch):
         (tmp_path / "adaat").mkdir()
         monkeypatch.setenv("VISAVIS_WEIGHTS", str(tmp_path))
-        with pytest.raises(GeneratorError, match=r"(?s)visavis train adaat.*import_checkpoint"):
+        with pytest.raises(GeneratorError, match=r"(?s)visavis train adaat.*visavis weights import adaat"):
             AdaATGenerator(SIZE)
 
     def test_are_found_by_the_environment(self, weights, monkeypatch):
@@ -117,7 +117,7 @@ class TestWeights:
         with pytest.raises(GeneratorError, match="not weights of AdaAT"):
             AdaATGenerator(SIZE, path)
         path.write_bytes(b"\xff" * 64)
-        with pytest.raises(GeneratorError, match="not weights of AdaAT"):
+        with pytest.raises(GeneratorError, match="not a safetensors file"):
             AdaATGenerator(SIZE, path)
         save_network(random_adaat(AdaATConfig(18, 4, divisor=32), 0), path)
         with pytest.raises(GeneratorError, match="driven by 18 points, the generator has 68"):
