@@ -94,7 +94,7 @@ def talking_voice(time: float, count: int) -> Samples:
 
 async def send_media(sender: MediaSender, seconds: float) -> None:
     """Send synthetic motion and voice in real time, each when a camera and a microphone would have it."""
-    size = default_statistics().expression_size
+    size = default_statistics().count
     begin = sender.clock.time()
     frames = blocks = 0
     while (elapsed := sender.clock.time() - begin) < seconds:

@@ -6,11 +6,7 @@ of the outer eye corners:
 - *coding error*: mean distance between the landmarks of the decoded and of the original state (the strict one),
 - *added error*: by how much the mean distance to the detected landmarks grows.
 
-Rates count whole packets, headers of the codec included, those of UDP and so on not. "Steady" leaves out the key
-frames before the first acknowledgement: clips are short, calls are not. An acknowledgement delay of n frames means that
-frame t is first predicted from frame t - n - 1. The baseline is the order-0 entropy of quantised frame differences,
-each coordinate with a table of its own made for these very clips: no headers, no bytes to fill, and a lost frame
-spoils all that follow.
+`benchmarks.codec_run` says what the rates count, and what the baseline is.
 """
 
 from __future__ import annotations
@@ -18,20 +14,19 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import time
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.codec_run import OPEN_CODE_BITS, Coded, Numbers, at_error, code, milliseconds, order_zero
 from benchmarks.environment import command_line, write_result
 from engine.face.model import FaceModel
 from engine.face.regions import LEFT_EYE_OUTER, RIGHT_EYE_OUTER
-from engine.motion import FaceState
-from streaming.codec import CodecConfig, MotionDecoder, MotionEncoder, StreamHeader
-from streaming.motion_statistics import UNITS, IntArray, MotionStatistics
+from engine.motion import FaceState, Motion
+from streaming.codec import CodecConfig
+from streaming.motion_statistics import MotionStatistics
 from streaming.motion_training import ClipTrack, clip_tracks
 
 logger = logging.getLogger(__name__)
@@ -40,24 +35,6 @@ RESULT = Path(__file__).parent / "results" / "motion_rate.json"
 STEPS = (0.0010, 0.0014, CodecConfig.step, 0.0025, 0.0035, 0.0050)
 DELAYS = (0, 1, 2, 5, 10)
 LOSSES = (0.0, 0.05, 0.2)
-OPEN_CODE_BITS = 872
-"Bits of a frame in the nearest open code."
-
-Numbers = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Coded:
-    """One clip through the codec."""
-
-    bits: Numbers
-    "(T,) of each packet."
-    key: NDArray[np.bool_]
-    "(T,) whether it refers to no other frame."
-    decoded: list[tuple[int, FaceState]]
-    "Frame and state of each packet that arrived."
-    encode_ms: list[float]
-    decode_ms: list[float]
 
 
 @dataclass(frozen=True)
@@ -79,32 +56,6 @@ class Point:
     "Name: steady kbps, coding error."
 
 
-def code(
-    track: ClipTrack, statistics: MotionStatistics, step: float, delay: int, loss: float = 0.0, seed: int = 0
-) -> Coded:
-    """Code a clip over a path that loses packets, and acknowledgements as often, and delays the latter."""
-    rng = np.random.default_rng(seed)
-    header = StreamHeader.begin(track.states[0], CodecConfig(step=step), statistics)
-    encoder, decoder = MotionEncoder(header, statistics), MotionDecoder(header, statistics)
-    way_back: list[tuple[int, bytes]] = []
-    bits, key, decoded, encode_ms, decode_ms = [], [], [], [], []
-    for tick, state in enumerate(track.states):
-        while way_back and way_back[0][0] <= tick:
-            encoder.acknowledge(way_back.pop(0)[1])
-        start = time.perf_counter()
-        packet = encoder.encode(state, tick)
-        encode_ms.append((time.perf_counter() - start) * 1e3)
-        bits.append(8 * len(packet))
-        key.append(packet[0] == 0xFF)
-        if rng.random() >= loss:
-            start = time.perf_counter()
-            decoded.append(decoder.decode(packet))
-            decode_ms.append((time.perf_counter() - start) * 1e3)
-            if rng.random() >= loss:
-                way_back.append((tick + 1 + delay, decoder.acknowledgement()))
-    return Coded(np.array(bits, dtype=np.float64), np.array(key), decoded, encode_ms, decode_ms)
-
-
 class Judge:
     """Landmark errors of one clip."""
 
@@ -116,10 +67,14 @@ class Judge:
         self._unit = np.linalg.norm(corners, axis=-1) / 100
         self._before = self._distance(self._original, self._detected, slice(None))
 
-    def errors(self, decoded: list[tuple[int, FaceState]]) -> tuple[Numbers, Numbers]:
+    def coding_errors(self, decoded: list[tuple[int, Motion]]) -> Numbers:
+        """Coding error of each decoded frame, percent."""
+        return self.errors(decoded)[0]
+
+    def errors(self, decoded: list[tuple[int, Motion]]) -> tuple[Numbers, Numbers]:
         """Coding error and added error of each decoded frame, percent."""
         frames = np.array([tick for tick, _ in decoded])
-        landmarks = self._landmarks([state for _, state in decoded])
+        landmarks = self._landmarks([state for _, state in decoded if isinstance(state, FaceState)])
         coding = self._distance(landmarks, self._original[frames], frames)
         return coding, self._distance(landmarks, self._detected[frames], frames) - self._before[frames]
 
@@ -134,7 +89,8 @@ class Judge:
 def measure(
     tracks: list[ClipTrack], judges: list[Judge], statistics: MotionStatistics, step: float, delay: int, loss: float
 ) -> tuple[Point, list[Coded]]:
-    runs = [code(track, statistics, step, delay, loss, seed) for seed, track in enumerate(tracks)]
+    config = CodecConfig(step=step)
+    runs = [code(track.states, statistics, config, delay, loss, seed) for seed, track in enumerate(tracks)]
     errors = [judge.errors(run.decoded) for judge, run in zip(judges, runs, strict=True)]
     steady = [run.bits[~run.key] for run in runs]
     coding = np.concatenate([error[0] for error in errors])
@@ -160,42 +116,25 @@ def measure(
     return point, runs
 
 
-def order_zero(
-    tracks: list[ClipTrack], judges: list[Judge], statistics: MotionStatistics, step: float, distance: int
+def baseline_point(
+    tracks: list[ClipTrack], judges: list[Judge], statistics: MotionStatistics, step: float, delay: int
 ) -> dict[str, float]:
-    """The baseline: bits, kbps and coding error of differences between quantised frames `distance` ticks apart."""
-    units = step * UNITS
-    differences, errors = [], []
-    for track, judge in zip(tracks, judges, strict=True):
-        nominal = float(np.median([state.scale for state in track.states]))
-        levels: IntArray = np.rint(
-            np.stack([statistics.coordinates(state, nominal) for state in track.states]) / units
-        ).astype(np.int64)
-        differences.append(levels[distance:] - levels[:-distance])
-        rounded = np.rint(levels * units).astype(np.int64)
-        errors.append(
-            judge.errors([(tick, statistics.state(row, nominal, 0.0, 1.0)) for tick, row in enumerate(rounded)])[0]
-        )
-    pooled = np.concatenate(differences)
-    bits = 0.0
-    for column in pooled.T:
-        share = np.unique(column, return_counts=True)[1] / len(column)
-        bits -= float((share * np.log2(share)).sum())
+    """Bits, kbps and coding error of the baseline."""
+    nominal = [float(np.median([state.scale for state in track.states])) for track in tracks]
+    bits, error = order_zero(
+        [(track.states, scale) for track, scale in zip(tracks, nominal, strict=True)],
+        [judge.coding_errors for judge in judges],
+        statistics,
+        step,
+        delay + 1,
+    )
     return {
         "step": step,
-        "delay": distance - 1,
+        "delay": delay,
         "bits": round(bits, 1),
         "kbps": round(bits * 25 / 1000, 3),
-        "coding_error": round(float(np.concatenate(errors).mean()), 3),
+        "coding_error": round(error, 3),
     }
-
-
-def kbps_at(points: Iterable[tuple[float, float]], error: float) -> float | None:
-    """Rate at a coding error, interpolated between (kbps, error) points; None outside them."""
-    kbps, errors = np.array(sorted(points, key=lambda point: point[1])).T
-    if not errors[0] <= error <= errors[-1]:
-        return None
-    return round(float(np.interp(np.log(error), np.log(errors), kbps)), 3)
 
 
 def plot(
@@ -250,13 +189,13 @@ def main() -> None:
         for delay in (1, 2, 5)
         for loss in LOSSES[1:]
     ]
-    baseline = [order_zero(tracks, judges, statistics, step, delay + 1) for delay in DELAYS for step in STEPS]
+    baseline = [baseline_point(tracks, judges, statistics, step, delay) for delay in DELAYS for step in STEPS]
 
     target_error, target_kbps = 0.3, 1.5
     at_target = {
         str(delay): {
-            "codec": kbps_at([(p.kbps, p.coding_error) for p in curves if p.delay == delay], target_error),
-            "order_zero": kbps_at(
+            "codec": at_error([(p.kbps, p.coding_error) for p in curves if p.delay == delay], target_error),
+            "order_zero": at_error(
                 [(b["kbps"], b["coding_error"]) for b in baseline if b["delay"] == delay], target_error
             ),
         }
@@ -264,20 +203,14 @@ def main() -> None:
     }
     figures = {
         "clips": {track.name: len(track.states) for track in tracks},
-        "expression_coefficients": statistics.expression_size,
+        "expression_coefficients": statistics.count,
         "kbps_at_coding_error_0.3_percent_by_delay": at_target,
         "curves": [asdict(point) for point in curves],
         "losses": [asdict(point) for point in losses],
         "order_zero_baseline": baseline,
         "nearest_open_code_kbps": OPEN_CODE_BITS * 25 / 1000,
-        "encode_ms": {
-            "median": round(float(np.median(encode_ms)), 3),
-            "p95": round(float(np.quantile(encode_ms, 0.95)), 3),
-        },
-        "decode_ms": {
-            "median": round(float(np.median(decode_ms)), 3),
-            "p95": round(float(np.quantile(decode_ms, 0.95)), 3),
-        },
+        "encode_ms": milliseconds(encode_ms),
+        "decode_ms": milliseconds(decode_ms),
         "key_frame_bytes": {"mean": round(float(np.mean(key_bytes)), 1), "max": int(max(key_bytes))},
     }
     write_result(arguments.output, command_line(), figures)

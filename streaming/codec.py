@@ -1,14 +1,17 @@
-"""Face motion as packets of a few bytes, each decodable from acknowledged frames alone.
+"""Motion as packets of a few bytes, each decodable from acknowledged frames alone.
 
-The sender turns a `FaceState` and its tick (index on the media clock of `StreamHeader.fps`) into one packet; the
-receiver turns packets into states, in any order, and sends acknowledgements back. A packet refers only to frames that
-the receiver said it has, so a lost packet costs its own frame and nothing else. While nothing is acknowledged,
-packets refer to no frame (*key frames*, some 25 bytes).
+The sender turns a motion (`FaceState` or `Keypoints`) and its tick (index on the media clock of `StreamHeader.fps`)
+into one packet; the receiver turns packets into motions, in any order, and sends acknowledgements back. A packet refers
+only to frames that the receiver said it has, so a lost packet costs its own frame and nothing else. While nothing is
+acknowledged, packets refer to no frame (*key frames*, some 25 bytes of a face, some 50 of ten keypoints).
 
     sender                                             receiver
-    header = StreamHeader.begin(first_state)   ──reliable──►  decoder = MotionDecoder(StreamHeader.from_bytes(...))
-    packet = encoder.encode(state, tick)       ──lossy────►   tick, state = decoder.decode(packet)
+    header = StreamHeader.begin(first_motion)  ──reliable──►  decoder = MotionDecoder(StreamHeader.from_bytes(...))
+    packet = encoder.encode(motion, tick)      ──lossy────►   tick, motion = decoder.decode(packet)
     encoder.acknowledge(message)               ◄────lossy──   message = decoder.acknowledgement()
+
+A stream carries one kind of motion, coded with one set of tables: those of faces ship and are the default; those of
+keypoints belong to the network that finds them (`streaming.keypoint_statistics`), so both sides are given them.
 
 A packet is range-coded as a whole: the tick of its reference modulo 127, the distance to it, which frames before it
 help to predict, the confidence, and the residuals. Bytes that the encoder would not have written are refused. A first
@@ -21,6 +24,10 @@ receiver that restarts says that it has nothing, and gets key frames. A sender t
 new header. Key frames of the old one are refused by their check sum; its other packets because they refer to frames
 that the new stream does not have, its acknowledgements by four bits: nearly always, so let a new stream have a channel
 of its own where that is to be had.
+
+What is too much for one packet goes out in several: where the residuals of a frame do not fit, it is coded half way (or
+a quarter, ...) to where the motion is, and the next frames go the rest. That ends only if a key frame without any
+residual fits, so an encoder refuses more coordinates than that allows, at the step that is asked for.
 """
 
 from __future__ import annotations
@@ -33,14 +40,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property, lru_cache
 from itertools import accumulate
+from typing import Any
 
 import numpy as np
 
-from engine.motion import FaceState
+from engine.motion import Motion
+from streaming.motion_kind import FACE, KINDS, NOMINAL_SCALE_LIMITS, MotionKind, kind_of
 from streaming.motion_prediction import HISTORY, Frame, Prediction, decoded_frame, first_prediction, predict
 from streaming.motion_statistics import (
     MAX_DISTANCE,
-    NOMINAL_SCALE_LIMITS,
     UNITS,
     IntArray,
     MotionStatistics,
@@ -54,6 +62,7 @@ __all__ = [
     "CodecError",
     "MotionDecoder",
     "MotionEncoder",
+    "MotionMismatchError",
     "MotionStatistics",
     "StreamHeader",
 ]
@@ -78,9 +87,16 @@ _ACKNOWLEDGED = 16
 _ACKNOWLEDGEMENT = struct.Struct(">HH")  # 4 bits of the stream and 12 of the newest tick, mask of the ticks before it
 _NOTHING = struct.Struct(">B")
 
+_HALVINGS = 24
+"Coordinates are less than so many bits long: a way halved so often is no way any more."
+
 _CONFIDENCE_LEVELS = 8
 _PRICES = (1.0, 0.5, 1.7, 2.6)
 "Relative prices of a bit that are tried for each frame."
+
+
+class MotionMismatchError(CodecError):
+    """The stream is sound, but of motion or tables that this side does not have; the message says what to change."""
 
 
 @dataclass(frozen=True)
@@ -88,15 +104,18 @@ class CodecConfig:
     """What the sender may choose; all of it reaches the receiver in the stream header."""
 
     step: float = 0.00173
-    "Quantisation step, outer-eye-corner distances (RMS of the landmarks). No coordinate is off by more than 8/7 of it."
+    "Quantisation step of faces, outer-eye-corner distances (RMS of the landmarks). None is off by more than 8/7 of it."
+    keypoint_step: float = 0.005
+    "Quantisation step of keypoints, half pictures: 0.6 pixels of 256."
     fps: int = 25
     "Ticks per second of the media clock."
     bit_price: float = 0.12
     "Squared error, in steps², that a saved bit may cost."
 
     def __post_init__(self) -> None:
-        if not 1 <= round(self.step * UNITS) <= 0xFFFF:
-            raise ValueError(f"step {self.step}: expected {1 / UNITS:.5f} to {0xFFFF / UNITS:.1f}")
+        for name, step in (("step", self.step), ("keypoint_step", self.keypoint_step)):
+            if not 1 <= round(step * UNITS) <= 0xFFFF:
+                raise ValueError(f"{name} {step}: expected {1 / UNITS:.5f} to {0xFFFF / UNITS:.1f}")
         if not 1 <= self.fps <= 240:
             raise ValueError(f"fps {self.fps}: expected 1 to 240")
         if not 0 <= self.bit_price <= 1:
@@ -112,22 +131,23 @@ class StreamHeader:
     fps: int
     "Ticks per second."
     step_units: int
-    "Quantisation step, 1/UNITS outer-eye-corner distance."
+    "Quantisation step, 1/UNITS outer-eye-corner distance or half picture."
     nominal_scale: float
-    "About the scale of the states that follow, frame units: precision is relative to it."
+    "About the scale of the states that follow, frame units: precision is relative to it. 1 of keypoints."
     origin: float
     "Media time of tick 0, seconds."
-    expression_size: int
-    "E of the face model."
+    count: int
+    "E of the face model, or K."
     model_digest: bytes
-    "(8 bytes) the face model that the expression belongs to."
+    "(8 bytes) the face model that the expression belongs to, or the weights of the network that found the keypoints."
     statistics_digest: bytes
     "(4 bytes) the tables of the codec."
     identity: tuple[float, ...] = ()
     "The sender's identity coefficients, if it tells them; float32 on the wire."
+    kind: MotionKind[Any] = FACE
+    "Of the motion that follows."
 
     _FIXED = struct.Struct(">2sBIBHfdB8s4sB")
-    _MAGIC = b"vm"
     _IDENTITY_LIMIT = 128
     LIMIT_BYTES = 40 + 4 * _IDENTITY_LIMIT
 
@@ -139,7 +159,7 @@ class StreamHeader:
             and 1 <= self.step_units <= 0xFFFF
             and low <= self.nominal_scale <= high  # false for NaN
             and math.isfinite(self.origin)
-            and 1 <= self.expression_size <= 0xFF
+            and 1 <= self.count <= self.kind.count_limit
             and len(self.model_digest) == 8
             and len(self.statistics_digest) == 4
             and len(self.identity) <= self._IDENTITY_LIMIT
@@ -153,39 +173,45 @@ class StreamHeader:
     @classmethod
     def begin(
         cls,
-        state: FaceState,
+        motion: Motion,
         config: CodecConfig | None = None,
         statistics: MotionStatistics | None = None,
         origin: float = 0.0,
         identity: Sequence[float] = (),
     ) -> StreamHeader:
-        """A new stream for a face that is about as large as in `state`. origin: media time of tick 0."""
+        """A new stream for motion such as `motion`: a face about as large, or as many keypoints.
+
+        origin: media time of tick 0. Raises CodecError for motion that the statistics are not for.
+        """
         config = config or CodecConfig()
         statistics = statistics or default_statistics()
-        low, high = NOMINAL_SCALE_LIMITS
+        kind = statistics.kind
+        if kind_of(motion) is not kind:
+            raise CodecError(f"the motion statistics are those of {kind.noun}, the motion is {kind_of(motion).noun}")
         return cls(
             stream=secrets.randbits(32),
             fps=config.fps,
-            step_units=round(config.step * UNITS),
-            nominal_scale=min(max(state.scale, low), high),
+            step_units=round((config.step if kind is FACE else config.keypoint_step) * UNITS),
+            nominal_scale=kind.nominal_scale(motion),
             origin=origin,
-            expression_size=statistics.expression_size,
+            count=statistics.count,
             model_digest=statistics.model_digest.tobytes(),
             statistics_digest=statistics.digest,
             identity=tuple(map(float, identity)),
+            kind=kind,
         )
 
     def to_bytes(self) -> bytes:
         """At most LIMIT_BYTES."""
         fixed = self._FIXED.pack(
-            self._MAGIC,
+            self.kind.mark,
             VERSION,
             self.stream,
             self.fps,
             self.step_units,
             self.nominal_scale,
             self.origin,
-            self.expression_size,
+            self.count,
             self.model_digest,
             self.statistics_digest,
             len(self.identity),
@@ -196,7 +222,8 @@ class StreamHeader:
     @classmethod
     def from_bytes(cls, data: bytes) -> StreamHeader:
         """Raises CodecError for what is none, is damaged, or is of another version."""
-        if not cls._FIXED.size + 4 <= len(data) <= cls.LIMIT_BYTES or data[:2] != cls._MAGIC:
+        kinds = {kind.mark: kind for kind in KINDS}
+        if not cls._FIXED.size + 4 <= len(data) <= cls.LIMIT_BYTES or data[:2] not in kinds:
             raise CodecError(f"not a motion stream header ({len(data)} bytes)")
         if data[2] != VERSION:
             raise CodecError(f"motion stream of version {data[2]}, this side speaks {VERSION}: update the older side")
@@ -205,9 +232,9 @@ class StreamHeader:
         identities = fixed[-1]
         if zlib.crc32(body).to_bytes(4) != check or len(body) != cls._FIXED.size + 4 * identities:
             raise CodecError("motion stream header: damaged")
-        names = [field.name for field in fields(cls) if field.name != "identity"]
+        names = [field.name for field in fields(cls) if field.name not in ("identity", "kind")]
         identity = struct.unpack_from(f">{identities}f", body, cls._FIXED.size)
-        return cls(**dict(zip(names, fixed[2:-1], strict=True)), identity=identity)
+        return cls(**dict(zip(names, fixed[2:-1], strict=True)), identity=identity, kind=kinds[data[:2]])
 
     def tick_of(self, time: float) -> int:
         """The tick nearest to a media time; at least 0."""
@@ -225,42 +252,56 @@ class StreamHeader:
     def _statistics(self, statistics: MotionStatistics | None) -> MotionStatistics:
         """The given tables or those that ship, if they are the ones that this stream was coded with."""
         statistics = statistics or default_statistics()
-        if self.model_digest != statistics.model_digest.tobytes() or self.expression_size != statistics.expression_size:
-            raise CodecError(
-                f"the stream's face model ({self.expression_size} coefficients, {self.model_digest.hex()}) is not this "
-                f"side's ({statistics.expression_size}, {statistics.model_digest.tobytes().hex()}): "
-                "both sides must run the same version"
+        theirs, own = (self.kind, self.count, self.model_digest), statistics.model_digest.tobytes()
+        if self.kind is not statistics.kind:
+            raise MotionMismatchError(
+                f"the stream carries {self.kind.noun}, this side's generator is driven by {statistics.kind.noun}: "
+                "both sides must use generators that are driven by the same motion"
+            )
+        if theirs != (statistics.kind, statistics.count, own):
+            raise MotionMismatchError(
+                f"the stream's face model ({self.count} coefficients, {self.model_digest.hex()}) is not this "
+                f"side's ({statistics.count}, {own.hex()}): both sides must run the same version"
+                if self.kind is FACE
+                else f"the stream's {self.count} keypoints (weights {self.model_digest.hex()}) are not those of this "
+                f"side's network ({statistics.count}, weights {own.hex()}): both sides must use the same weights"
             )
         if self.statistics_digest != statistics.digest:
-            raise CodecError("the stream was coded with other motion statistics: both sides must run the same version")
+            raise MotionMismatchError(
+                "the stream was coded with other motion statistics: both sides must run the same version"
+                + ("" if self.kind is FACE else ", and have the same motion_statistics.npz beside the weights, or none")
+            )
         return statistics
 
 
 class MotionEncoder:
-    """States in, packets out. Remembers what it sent in the last few seconds, and which of it arrived."""
+    """Motions in, packets out. Remembers what it sent in the last few seconds, and which of it arrived."""
 
     def __init__(
         self, header: StreamHeader, statistics: MotionStatistics | None = None, bit_price: float = CodecConfig.bit_price
     ) -> None:
+        """Raises MotionMismatchError for tables that are not the header's, CodecError for more coordinates than the
+        step lets into a packet."""
         self.header = header
         self._statistics = header._statistics(statistics)
+        self._check_packets_suffice()
         self._bit_price = bit_price
         self._sent: dict[int, Frame] = {}
         self._acknowledged: set[int] = set()
         self._last_tick = -1
 
-    def encode(self, state: FaceState, tick: int) -> bytes:
+    def encode(self, motion: Motion, tick: int) -> bytes:
         """The packet of this frame, 1 to PACKET_LIMIT_BYTES bytes. Ticks must rise; they may skip.
 
-        States beyond what the wire carries are clamped (`streaming.motion_statistics` states the ranges). `state.time`
-        is not sent: the receiver computes it from the tick. Raises CodecError, and changes nothing, for a tick that
-        does not rise or a state of another face model.
+        Motion beyond what the wire carries is clamped (`streaming.motion_kind` states the ranges). Its time is not
+        sent: the receiver computes it from the tick. Raises CodecError, and changes nothing, for a tick that does not
+        rise or motion that is not of this stream's kind and count.
         """
         if not self._last_tick < tick < 1 << 40:
             raise CodecError(f"tick {tick}: expected more than the last one, {self._last_tick}")
-        target = self._statistics.coordinates(state, self.header.nominal_scale)
+        target = self._statistics.coordinates(motion, self.header.nominal_scale)
         reference = self._reference(tick)
-        confidence = _confidence_level(state.confidence, reference.confidence_level if reference else None)
+        confidence = _confidence_level(motion.confidence, reference.confidence_level if reference else None)
         packet, frame = self._packet(target, tick, reference, confidence)
         self._last_tick = tick
         self._sent[tick] = frame
@@ -292,9 +333,9 @@ class MotionEncoder:
             raise CodecError("acknowledgement of a frame that was never sent")
         self._acknowledged.update(tick for tick in received if tick in self._sent)
 
-    def reconstruction(self, tick: int) -> FaceState:
-        """The state that the receiver gets from the packet of this tick. KeyError if too old or never sent."""
-        return _state(self._sent[tick], self._statistics, self.header)
+    def reconstruction(self, tick: int) -> Motion:
+        """The motion that the receiver gets from the packet of this tick. KeyError if too old or never sent."""
+        return _motion(self._sent[tick], self._statistics, self.header)
 
     def _reference(self, tick: int) -> Frame | None:
         newest = max(self._acknowledged, default=None)
@@ -314,6 +355,7 @@ class MotionEncoder:
             ]
             older = [self._sent[t] for t in older_ticks]
             prediction = predict(self._statistics, reference, older, distance, step, self.header.fps)
+        whole = target
         head = RangeEncoder()
         if reference is not None:
             head.encode_bits((reference.tick + self.header.check) % _REFERENCE_MODULUS, _REFERENCE_BITS)
@@ -322,16 +364,34 @@ class MotionEncoder:
             head.encode(_CONFIDENCE_TABLES[reference.confidence_level], confidence)
         else:
             head.encode_bits(confidence, 3)
-        while True:
+        for halving in range(1, _HALVINGS + 1):
             body, residuals = self._best_body(head, prediction, target, step)
             if len(body) + _KEY_HEAD.size <= PACKET_LIMIT_BYTES:
                 break
-            target = (target + prediction.coordinates) // 2  # a jump too far for one packet: half of it now
+            # A jump too far for one packet: half of it now.
+            target = (target + prediction.coordinates) // 2 if halving < _HALVINGS - 1 else prediction.coordinates
+        else:
+            # After wild motion so much is expected that even standing still is long to say; a key frame expects none.
+            assert reference is not None, "the packet of a key frame without residuals was measured"
+            return self._packet(whole, tick, None, confidence)
         frame = decoded_frame(prediction, residuals, tick, distance, confidence, step)
         if reference is None:
             low_tick = (tick & ((1 << _KEY_TICK_BITS) - 1)).to_bytes(3)
             return _KEY_HEAD.pack(_KEY_MARK, VERSION, low_tick, _key_check(self.header, low_tick, body)) + body, frame
         return body, frame
+
+    def _check_packets_suffice(self) -> None:
+        """A key frame without residuals must fit; see the top of this file."""
+        prediction = first_prediction(self._statistics, self.header.step_units)
+        coder = RangeEncoder()
+        coder.encode_bits(0, 3)
+        write_residuals(coder, self._statistics, prediction, [0] * self._statistics.size)
+        size = _KEY_HEAD.size + len(coder.finish())
+        if size > PACKET_LIMIT_BYTES - 1:
+            raise CodecError(
+                f"{self._statistics.count} {self.header.kind.noun} at a step of {self.header.step_units / UNITS:.5f} "
+                f"need packets of more than {PACKET_LIMIT_BYTES} bytes: choose a larger step, or a network with fewer"
+            )
 
     def _best_body(
         self, head: RangeEncoder, prediction: Prediction, target: IntArray, step: int
@@ -354,7 +414,7 @@ class MotionEncoder:
 
 
 class MotionDecoder:
-    """Packets in, states out, in whatever order they come. Remembers the frames of the last few seconds."""
+    """Packets in, motions out, in whatever order they come. Remembers the frames of the last few seconds."""
 
     def __init__(self, header: StreamHeader, statistics: MotionStatistics | None = None) -> None:
         self.header = header
@@ -362,8 +422,8 @@ class MotionDecoder:
         self._frames: dict[int, Frame] = {}
         self._newest: int | None = None
 
-    def decode(self, packet: bytes) -> tuple[int, FaceState]:
-        """Tick and state of one packet; a repeated packet gives the same again.
+    def decode(self, packet: bytes) -> tuple[int, Motion]:
+        """Tick and motion of one packet; a repeated packet gives the same again.
 
         Raises CodecError, and changes nothing, for bytes that are no packet of this stream, that come more than a few
         seconds late, or that refer to a frame that this decoder does not have.
@@ -374,13 +434,13 @@ class MotionDecoder:
         known = self._frames.get(frame.tick)
         if known is not None and (known.coordinates != frame.coordinates).any():
             raise CodecError(f"a second, different frame for tick {frame.tick}")
-        state = _state(frame, self._statistics, self.header)
+        motion = _motion(frame, self._statistics, self.header)
         if known is None:
             self._frames[frame.tick] = frame
             self._newest = frame.tick if self._newest is None else max(self._newest, frame.tick)
             for old in [tick for tick in self._frames if tick <= self._newest - _MEMORY]:
                 del self._frames[old]
-        return frame.tick, state
+        return frame.tick, motion
 
     def acknowledgement(self) -> bytes:
         """What arrived lately, for the sender: 4 bytes, or 1 byte while nothing has. Send it after each packet."""
@@ -444,13 +504,13 @@ class MotionDecoder:
 
 @lru_cache(maxsize=1)
 def default_statistics() -> MotionStatistics:
-    """The tables that ship, loaded once."""
+    """The tables of faces, which ship, loaded once."""
     return MotionStatistics.load()
 
 
-def _state(frame: Frame, statistics: MotionStatistics, header: StreamHeader) -> FaceState:
+def _motion(frame: Frame, statistics: MotionStatistics, header: StreamHeader) -> Motion:
     confidence = frame.confidence_level / (_CONFIDENCE_LEVELS - 1)
-    return statistics.state(frame.coordinates, header.nominal_scale, header.time_of(frame.tick), confidence)
+    return statistics.motion(frame.coordinates, header.nominal_scale, header.time_of(frame.tick), confidence)
 
 
 def _step(header: StreamHeader, distance: int) -> int:

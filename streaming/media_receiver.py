@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -11,13 +12,15 @@ from dataclasses import replace
 import numpy as np
 
 from streaming.clock import PlayoutClock, PlayoutConfig, SerialUnwrapper
-from streaming.codec import CodecError, MotionDecoder, StreamHeader
+from streaming.codec import CodecError, MotionDecoder, MotionMismatchError, MotionStatistics, StreamHeader
 from streaming.jitter_buffer import CAPACITY as VOICE_CAPACITY
 from streaming.jitter_buffer import VoiceBuffer
 from streaming.media import AUDIO_RATE_HZ, RGB, Samples
 from streaming.playout import MotionBuffer, MotionView
 from streaming.statistics import ReceiverStatistics
 from streaming.voice import VoicePacket
+
+logger = logging.getLogger(__name__)
 
 ACKNOWLEDGE_EVERY = 2
 """Motion packets for each acknowledgement. One for every packet saves a fifth of the motion's payload; but with headers
@@ -31,8 +34,14 @@ READ_BLOCK_LIMIT = 0.1
 class MediaReceiver:
     """Ask `view` for the motion and `read_audio` for the voice of the moment, from any thread."""
 
-    def __init__(self, config: PlayoutConfig | None = None, acknowledge_every: int = ACKNOWLEDGE_EVERY) -> None:
-        """acknowledge_every: motion packets for each acknowledgement, at least 1."""
+    def __init__(
+        self,
+        config: PlayoutConfig | None = None,
+        acknowledge_every: int = ACKNOWLEDGE_EVERY,
+        motion_statistics: MotionStatistics | None = None,
+    ) -> None:
+        """acknowledge_every: motion packets for each acknowledgement, at least 1. motion_statistics: the tables of the
+        motion that drives this side's avatar (`streaming.keypoint_statistics`), without which it is faces."""
         if acknowledge_every < 1:
             raise ValueError(f"acknowledge_every: expected at least 1, got {acknowledge_every}")
         self._acknowledge_every = acknowledge_every
@@ -42,6 +51,9 @@ class MediaReceiver:
         "The source picture of the other side, (H, W, 3) uint8 RGB, once it has arrived."
         self.header: StreamHeader | None = None
         "The header of the other side's motion stream, once it has arrived."
+        self.motion_refused: str | None = None
+        "Why the other side's motion cannot be shown; None while it can."
+        self._motion_statistics = motion_statistics
         self.peer_epoch: float | None = None
         "Local time at which the other side's media clock was 0, as far as pings can tell."
         self._picture_arrived = asyncio.Event()
@@ -157,11 +169,24 @@ class MediaReceiver:
             self.peer_epoch = None
 
     def begin_motion(self, header: bytes) -> None:
-        """The motion stream's header. Raises CodecError."""
+        """The motion stream's header. Raises CodecError for bytes that are none.
+
+        Motion that is sound but not what drives this side's avatar is refused with a warning, and `motion_refused` says
+        why: picture, voice and whatever was shown before stay, and another stream may begin.
+        """
         parsed = StreamHeader.from_bytes(header)
         with self._lock:
             self.header = parsed
-            self._decoder = MotionDecoder(parsed)
+            try:
+                self._decoder = MotionDecoder(parsed, self._motion_statistics)
+            except MotionMismatchError as error:
+                self._decoder = None
+                # Once at a level that is seen: a peer that goes on like this must not fill the log.
+                level = logging.WARNING if self.motion_refused is None else logging.DEBUG
+                self.motion_refused = str(error)
+                logger.log(level, "the other side's motion cannot be shown: %s", error)
+            else:
+                self.motion_refused = None
 
     def receive_motion(self, packet: bytes, now: float) -> bytes | None:
         """A motion packet; returns the acknowledgement to send, if one is due. Bad packets are counted and dropped."""
@@ -201,7 +226,7 @@ class MediaReceiver:
         if now - self._refused_since < RECOVER_AFTER:
             return None
         self._refused_since = None
-        self._decoder = MotionDecoder(self._decoder.header)
+        self._decoder = MotionDecoder(self._decoder.header, self._motion_statistics)
         self._motion.clear()
         self.clock.forget_motion()
         return self._decoder.acknowledgement()

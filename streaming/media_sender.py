@@ -1,15 +1,16 @@
-"""The sending half of a call: takes face states and voice with their media times; outlives connections."""
+"""The sending half of a call: takes motion and voice with their media times; outlives connections."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
-from engine.motion import FaceState
+from engine.motion import Motion
 from streaming.clock import MediaClock
-from streaming.codec import CodecConfig, CodecError, MotionEncoder, StreamHeader
+from streaming.codec import CodecConfig, CodecError, MotionEncoder, MotionStatistics, StreamHeader, default_statistics
 from streaming.media import RGB, Samples
+from streaming.motion_kind import FACE, KEYPOINTS, MotionKind, alike, kind_of
 from streaming.playout import interpolate
 from streaming.source_transfer import encode_picture
 from streaming.statistics import SenderStatistics
@@ -48,19 +49,25 @@ class MediaSender:
         codec: CodecConfig | None = None,
         identity: Sequence[float] = (),
         clock: MediaClock | None = None,
+        keypoint_statistics: MotionStatistics | None = None,
     ) -> None:
         """picture_rgb: the source picture that the other side animates, (H, W, 3) uint8 RGB; None sends none.
         codec: its `fps` is the rate of the frames that will be sent. identity: identity coefficients of the driving
-        face, which the other side may use. Raises PictureError for a picture that cannot be sent."""
+        face, which the other side may use. keypoint_statistics: the codec's tables for the keypoints that will be sent
+        (`streaming.keypoint_statistics`); those of faces are known.
+        Raises PictureError for a picture that cannot be sent."""
         self.clock = clock or MediaClock()
         self.picture = None if picture_rgb is None else encode_picture(picture_rgb)
         "The JPEG that each new connection is given once."
         self.statistics = SenderStatistics()
         self._codec = codec or CodecConfig()
         self._identity = tuple(identity)
+        self._statistics: dict[MotionKind[Any], MotionStatistics] = {FACE: default_statistics()}
+        if keypoint_statistics is not None:
+            self._statistics[KEYPOINTS] = keypoint_statistics
         self._voice = VoiceEncoder(voice)
         self._encoder: MotionEncoder | None = None
-        self._last: FaceState | None = None
+        self._last: Motion | None = None
         self._transport: Transport | None = None
 
     def attach(self, transport: Transport) -> None:
@@ -78,25 +85,30 @@ class MediaSender:
         if self._encoder is not None:
             self._encoder.acknowledge(acknowledgement)
 
-    def send_motion(self, state: FaceState) -> None:
-        """Send the motion of one frame; `state.time` is its capture time. Raises CodecError for a state of another face
-        model than the codec's."""
+    def send_motion(self, state: Motion) -> None:
+        """Send the motion of one frame; `state.time` is its capture time. Motion of another kind than before begins a
+        new stream. Raises CodecError for motion that there are no tables for: a state of another face model than the
+        codec's, or keypoints of which nobody told."""
         transport, previous, self._last = self._transport, self._last, state
         if transport is None or not transport.takes_motion:
             self.statistics.motion_unsent += 1
             return
         begin = time.monotonic()
-        if self._encoder is None:
+        kind = kind_of(state)
+        if self._encoder is None or self._encoder.header.kind is not kind:
+            if kind not in self._statistics:
+                raise CodecError("keypoints cannot be sent without their tables: MediaSender(keypoint_statistics=...)")
+            statistics = self._statistics[kind]
             # The ticks are aligned with the frames, so that a steady camera needs no correction.
-            header = StreamHeader.begin(state, self._codec, origin=state.time, identity=self._identity)
-            self._encoder = MotionEncoder(header)
+            header = StreamHeader.begin(state, self._codec, statistics, state.time, self._identity)
+            self._encoder = MotionEncoder(header, statistics)
             transport.transmit_motion_header(header.to_bytes())
         header = self._encoder.header
         tick = header.tick_of(state.time)
         try:
             packet = self._encoder.encode(_at(previous, state, header.time_of(tick)), tick)
         except CodecError:
-            if state.expression.size != header.expression_size:
+            if kind.count(state) != header.count:
                 raise
             self.statistics.motion_unsent += 1  # a second frame for one tick
             return
@@ -115,12 +127,12 @@ class MediaSender:
                 self._transport.transmit_voice(packet)
 
 
-def _at(previous: FaceState | None, state: FaceState, time: float) -> FaceState:
+def _at(previous: Motion | None, state: Motion, time: float) -> Motion:
     """The state at a tick's time: between the previous one and this one if the tick is earlier than the frame.
 
     A tick that is later (by half a tick at most) takes the frame as it is, since guessing ahead would amplify noise.
     """
-    if previous is None or previous.expression.size != state.expression.size:
+    if previous is None or not alike(previous, state):
         return state
     step = state.time - previous.time
     early = state.time - time

@@ -1,12 +1,16 @@
-"""What the motion codec knows about faces before a call begins: its coordinates, predictor taps and probabilities.
+"""What the motion codec knows before a call begins: its coordinates, predictor taps and probabilities.
 
-The tables are learned from clips (`python -m streaming.motion_training`) and ship as one small file. Sender and
-receiver must hold the same ones; `digest` goes into the stream header.
+The tables are learned from clips (`python -m streaming.motion_training`) and are one small file; those of faces ship.
+Sender and receiver must hold the same ones; `digest` goes into the stream header.
 
-*Parameters* of a face state, (D,) float: rotation (3), translation / nominal scale (2), log(scale / nominal scale)
-(1), gaze (2), expression (E). *Coordinates*, (D,): `transform @ parameters`. Their Euclidean norm is the RMS
-displacement of the landmarks of a frontal face, in outer-eye-corner distances, and their axes are those along which
-faces move, so that one step fits all of them. On the wire they are integers of 1/UNITS.
+*Parameters* of a motion, (D,) float: see `streaming.motion_kind`. *Coordinates*, (D,): `transform @ parameters`. One
+step fits all of them, as their axes are those along which motion goes, and their Euclidean norm is the length that
+counts:
+
+- of faces the RMS displacement of the landmarks of a frontal face, in outer-eye-corner distances;
+- of keypoints the displacement of all of them together, in half pictures (`streaming.keypoint_statistics`).
+
+On the wire they are integers of 1/UNITS.
 
 Everything that both sides must agree on bit by bit is integer arithmetic, so no CPU and no numpy version can drive
 them apart; floating point is used only to get into and out of coordinates.
@@ -15,7 +19,6 @@ them apart; floating point is used only to get into and out of coordinates.
 from __future__ import annotations
 
 import hashlib
-import math
 from bisect import bisect_right
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -25,22 +28,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.motion import EXPRESSION_SIZE_LIMIT, FaceState
+from engine.motion import Motion
+from streaming.motion_kind import FACE, KINDS, MotionKind, kind_of
 from streaming.range_coder import TOTAL, CodecError
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
 
 DEFAULT_PATH = Path(__file__).parent / "data" / "motion_statistics.npz"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 UNITS = 1 << 15
-"Coordinates are integers of 1/UNITS outer-eye-corner distance."
+"Coordinates are integers of 1/UNITS: outer-eye-corner distances or half pictures."
 COORDINATE_LIMIT = 1 << 21
-"Coordinates lie within ±64 outer-eye-corner distances."
-POSE_SIZE = 6
-HEAD_SIZE = POSE_SIZE + 2
-"Parameters before the expression: pose and gaze."
+"Coordinates lie within ±64 of these."
 
 MAX_DISTANCE = 32
 "A frame is predicted from one that is at most so many ticks older."
@@ -56,15 +57,6 @@ CLASSES = 32
 "Probability tables, one per quarter octave of expected size."
 CLASS_OF_ONE = 24
 "The class whose expected size begins at one step."
-
-TRANSLATION_LIMIT = 4.0
-"Frame units; the head is then far outside the frame."
-LOG_SCALE_LIMIT = 3.0
-"The head's size may differ from the nominal one by a factor of exp(3) = 20 either way."
-GAZE_LIMIT = 1.5
-"Eye widths."
-NOMINAL_SCALE_LIMITS = (1e-3, 10.0)
-"Frame units for the outer-eye-corner distance."
 
 
 def _logarithm_thresholds() -> list[int]:
@@ -94,16 +86,16 @@ def logarithms(values: IntArray) -> IntArray:
 
 @dataclass(frozen=True, eq=False)
 class MotionStatistics:
-    """The tables. D = 8 + E coordinates; distances in ticks of 1/25 s, entry 0 is one tick."""
+    """The tables for one kind of motion; distances in ticks of 1/25 s, entry 0 is one tick."""
 
     model_digest: NDArray[np.uint8]
-    "(8,) which face model the expression coefficients belong to."
+    "(8,) what gives the numbers their meaning: the face model, or the weights of the network that finds the keypoints."
     transform: FloatArray
     "(D, D) coordinates = transform @ parameters."
-    expression_limit: FloatArray
-    "(E,) expression coefficients are clamped to ± this."
+    limit: FloatArray
+    "(L,) the last L parameters are clamped to ± this: the expression's coefficients, or all of the keypoints' numbers."
     mean: NDArray[np.int32]
-    "(D,) coordinates of the usual face in the middle of the frame: the prediction of a frame that refers to none."
+    "(D,) coordinates of the usual motion in the middle of the frame: the prediction of a frame that refers to none."
     mean_scale: NDArray[np.int16]
     "(D,) 16 log2 of the expected distance from `mean`, in units."
     taps: NDArray[np.int16]
@@ -114,15 +106,16 @@ class MotionStatistics:
     "(MAX_DISTANCE, WEIGHTS) how far each context moves `scale`, Q8."
     cumulative: NDArray[np.uint16]
     "(CLASSES, SYMBOLS + 1) cumulative frequencies of residuals, -LEVELS first, the escape last."
+    kind: MotionKind[Any] = FACE
 
     def __post_init__(self) -> None:
         size = len(self.mean)
-        if not HEAD_SIZE < size <= HEAD_SIZE + EXPRESSION_SIZE_LIMIT:
-            raise CodecError(f"motion statistics: {size} coordinates")
+        if not 1 <= self.count <= self.kind.count_limit or size != self.kind.size(self.count):
+            raise CodecError(f"motion statistics: {size} coordinates are none of {self.kind.noun}")
         shapes: dict[str, tuple[Any, tuple[int, ...]]] = {
             "model_digest": (np.uint8, (8,)),
             "transform": (np.float64, (size, size)),
-            "expression_limit": (np.float64, (size - HEAD_SIZE,)),
+            "limit": (np.float64, (size - self.kind.size(0),)),
             "mean": (np.int32, (size,)),
             "mean_scale": (np.int16, (size,)),
             "taps": (np.int16, (MAX_DISTANCE, size, 2)),
@@ -159,15 +152,22 @@ class MotionStatistics:
             raise CodecError(
                 f"{path}: motion statistics of format {version}, this version reads {FORMAT_VERSION}; {retrain}"
             )
-        names = {field.name for field in fields(cls)}
-        if names != arrays.keys():
-            raise CodecError(f"{path}: expected the arrays {', '.join(sorted(names))}; {retrain}")
-        return cls(**arrays)
+        kinds = {kind.name: kind for kind in KINDS}
+        name = str(arrays.pop("kind", np.array("")))
+        if name not in kinds:
+            raise CodecError(f"{path}: motion statistics of an unknown kind of motion, {name[:40]!r}; {retrain}")
+        if set(cls._arrays()) != arrays.keys():
+            raise CodecError(f"{path}: expected the arrays {', '.join(sorted(cls._arrays()))}; {retrain}")
+        return cls(**arrays, kind=kinds[name])
 
     def save(self, path: str | Path) -> None:
         """Write the file that `load` reads."""
-        arrays = {field.name: getattr(self, field.name) for field in fields(self)}
-        np.savez_compressed(path, version=np.array(FORMAT_VERSION), **arrays)
+        arrays: dict[str, Any] = {name: getattr(self, name) for name in self._arrays()}
+        np.savez_compressed(path, version=np.array(FORMAT_VERSION), kind=np.array(self.kind.name), **arrays)
+
+    @classmethod
+    def _arrays(cls) -> list[str]:
+        return [field.name for field in fields(cls) if field.name != "kind"]
 
     @property
     def size(self) -> int:
@@ -175,15 +175,16 @@ class MotionStatistics:
         return len(self.mean)
 
     @property
-    def expression_size(self) -> int:
-        return self.size - HEAD_SIZE
+    def count(self) -> int:
+        """E, the coefficients of the face's expression, or K, the keypoints."""
+        return (self.size - self.kind.size(0)) // (self.kind.size(1) - self.kind.size(0))
 
     @cached_property
     def digest(self) -> bytes:
         """(4 bytes) of every table that the two sides must share."""
         state = hashlib.sha256()
-        for field in fields(self):
-            array = getattr(self, field.name)
+        for name in self._arrays():
+            array = getattr(self, name)
             state.update(array.astype(array.dtype.newbyteorder("<")).tobytes())
         return state.digest()[:4]
 
@@ -210,35 +211,31 @@ class MotionStatistics:
         levels = np.abs(np.arange(SYMBOLS) - LEVELS)
         return np.asarray(np.maximum(1, (steps * levels).sum(axis=1) * 64 // TOTAL), np.int64)
 
-    def coordinates(self, state: FaceState, nominal_scale: float) -> IntArray:
-        """(D,) integer coordinates of a state, clamped to what the wire carries. CodecError for another face model."""
-        if state.expression.size != self.expression_size:
+    def coordinates(self, motion: Motion, nominal_scale: float) -> IntArray:
+        """(D,) integer coordinates of a motion, clamped to what the wire carries.
+
+        Raises CodecError for a motion that these tables are not for.
+        """
+        kind = kind_of(motion)
+        if kind is not self.kind:
+            raise CodecError(f"the motion statistics are those of {self.kind.noun}, the motion is {kind.noun}")
+        count = kind.count(motion)
+        if count != self.count:
+            if self.kind is FACE:
+                raise CodecError(
+                    f"the state has {count} expression coefficients, the motion statistics {self.count}: "
+                    "they belong to different face models; python -m streaming.motion_training"
+                )
             raise CodecError(
-                f"the state has {state.expression.size} expression coefficients, the motion statistics "
-                f"{self.expression_size}: they belong to different face models; python -m streaming.motion_training"
+                f"{count} keypoints, the motion statistics are for {self.count}: they belong to different networks"
             )
-        rotation = state.rotation.astype(np.float64)
-        angle = float(np.linalg.norm(rotation))
-        if angle > math.pi:  # the same rotation by the shorter way
-            rotation *= math.remainder(angle, 2 * math.pi) / angle
-        translation = np.clip(state.translation, -TRANSLATION_LIMIT, TRANSLATION_LIMIT) / nominal_scale
-        log_scale = min(max(math.log(state.scale / nominal_scale), -LOG_SCALE_LIMIT), LOG_SCALE_LIMIT)
-        gaze = np.clip(state.gaze, -GAZE_LIMIT, GAZE_LIMIT)
-        expression = np.clip(state.expression, -self.expression_limit, self.expression_limit)
-        parameters = np.concatenate([rotation, translation, [log_scale], gaze, expression])
+        parameters = kind.parameters(motion, nominal_scale)
+        first = self.size - len(self.limit)
+        parameters[first:] = np.clip(parameters[first:], -self.limit, self.limit)
         coordinates = np.rint(self.transform @ parameters * UNITS)
         return np.asarray(np.clip(coordinates, -COORDINATE_LIMIT, COORDINATE_LIMIT), np.int64)
 
-    def state(self, coordinates: IntArray, nominal_scale: float, time: float, confidence: float) -> FaceState:
-        """The state at (D,) integer coordinates."""
-        parameters = (self.inverse @ (coordinates / UNITS)).astype(np.float32)
-        log_scale = min(max(float(parameters[5]), -LOG_SCALE_LIMIT), LOG_SCALE_LIMIT)
-        return FaceState(
-            rotation=parameters[:3],
-            translation=parameters[3:5] * nominal_scale,
-            scale=nominal_scale * math.exp(log_scale),
-            gaze=parameters[POSE_SIZE:HEAD_SIZE],
-            expression=parameters[HEAD_SIZE:],
-            time=time,
-            confidence=confidence,
-        )
+    def motion(self, coordinates: IntArray, nominal_scale: float, time: float, confidence: float) -> Motion:
+        """The motion at (D,) integer coordinates."""
+        motion: Motion = self.kind.motion(self.inverse @ (coordinates / UNITS), nominal_scale, time, confidence)
+        return motion

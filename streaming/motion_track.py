@@ -1,49 +1,43 @@
-"""A recorded motion track: the face states of a performance and its voice, in one .npz file.
+"""A recorded motion track: the motion of a performance and its voice, in one .npz file.
 
-The file holds plain arrays only (no pickle): `format` and `version`, `rate`, then per state `time`, `rotation`,
-`translation`, `scale`, `expression`, `gaze`, `confidence`, and `audio` if there is a voice. Everything is checked on
-loading, sizes before anything is unpacked, so that a track from a stranger is safe to open.
+The file holds plain arrays only (no pickle): `format` and `version`, `rate`, then per frame `time`, `confidence` and
+what its kind of motion consists of (of a face `rotation`, `translation`, `scale`, `expression` and `gaze`, of keypoints
+`points` and `jacobians`), and `audio` if there is a voice. Everything is checked on loading, sizes before anything is
+unpacked, so that a track from a stranger is safe to open.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time as clocks
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from engine.motion import EXPRESSION_SIZE_LIMIT, FaceState
+from engine.motion import Motion
 from streaming.media import AUDIO_BLOCK, AUDIO_RATE_HZ, InputError, Samples, check_samples
+from streaming.motion_kind import FACE, KINDS, MotionKind, alike, kind_of
 
 FORMAT = "visavis-motion"
 VERSION = 1
 STATES_LIMIT = 2 * 3600 * 60
 "Two hours at 60 states a second."
 AUDIO_LIMIT = 2 * 3600 * AUDIO_RATE_HZ
-_COLUMNS = {
-    "time": (),
-    "rotation": (3,),
-    "translation": (2,),
-    "scale": (),
-    "expression": (-1,),
-    "gaze": (2,),
-    "confidence": (),
-}
-"Shape of one state's part of each array; -1: as many as the track's face model has."
 _NUMBER_BYTES = 8
+_COMMON = {"format", "version", "rate", "audio"}
 
 
 @dataclass(frozen=True, eq=False)
 class MotionTrack:
     """States in order of time, at a nominal rate, with an optional voice that starts at time 0."""
 
-    states: tuple[FaceState, ...]
+    states: tuple[Motion, ...]
     rate: float
     "States a second; frames without a face are missing, their time is not."
     audio: Samples | None = None
@@ -55,8 +49,8 @@ class MotionTrack:
             raise ValueError("states: a motion track needs at least one")
         if len(self.states) > STATES_LIMIT:
             raise ValueError(f"states: {len(self.states)}, at most {STATES_LIMIT} are stored")
-        if len({state.expression.size for state in self.states}) > 1:
-            raise ValueError("states: differ in the number of expression coefficients")
+        if not all(alike(self.states[0], state) for state in self.states):
+            raise ValueError("states: differ in their kind, or in the number of expression coefficients or keypoints")
         times = np.array([state.time for state in self.states])
         if (np.diff(times) <= 0).any():
             raise ValueError("states: times must increase")
@@ -81,7 +75,7 @@ class MotionTrack:
             name: np.array(
                 [getattr(state, name) for state in self.states], np.float64 if name == "time" else np.float32
             )
-            for name in _COLUMNS
+            for name in _columns(kind_of(self.states[0]))
         }
         if self.audio is not None:
             arrays["audio"] = self.audio
@@ -117,30 +111,38 @@ class MotionTrack:
         if int(arrays["version"]) != VERSION:
             raise ValueError(f"version {int(arrays['version'])}, this release reads version {VERSION}")
         count = arrays["time"].shape[0] if arrays["time"].ndim == 1 else -1
-        for name, shape in _COLUMNS.items():
+        # A face's arrays are asked for where there are none of any kind.
+        kind = next((kind for kind in KINDS if any(name in arrays for name in kind.columns)), FACE)
+        columns = _columns(kind)
+        for name in arrays.keys() - columns.keys() - _COMMON:
+            raise ValueError(f"unexpected part {name!r} beside {kind.noun}")
+        for name, shape in columns.items():
             array = arrays[name]
             if array.dtype.kind != "f" or array.ndim != 1 + len(shape) or array.shape[0] != count:
                 raise ValueError(f"{name}: unexpected {array.dtype} {array.shape}")
-        columns = [arrays[name] for name in _COLUMNS]
         states = tuple(
-            FaceState(
-                time=float(time),
-                rotation=rotation,
-                translation=translation,
-                scale=float(scale),
-                expression=expression,
-                gaze=gaze,
-                confidence=float(confidence),
+            kind.from_columns(
+                {name: arrays[name][frame] for name in kind.columns},
+                float(arrays["time"][frame]),
+                float(arrays["confidence"][frame]),
             )
-            for time, rotation, translation, scale, expression, gaze, confidence in zip(*columns, strict=True)
+            for frame in range(count)
         )
         return cls(states, float(arrays["rate"]), check_samples(arrays["audio"]) if "audio" in arrays else None)
 
 
+def _columns(kind: MotionKind[Any]) -> dict[str, tuple[int, ...]]:
+    """Name and shape of one frame's part of each array; -1: the count of the track's coefficients or keypoints."""
+    return {"time": (), **kind.columns, "confidence": ()}
+
+
 def _check_sizes(path: Path) -> None:
     """Refuse an archive whose parts claim to be larger than any track's, before a byte is unpacked."""
-    numbers = {name: max(int(np.prod(shape)), 1) * STATES_LIMIT for name, shape in _COLUMNS.items()}
-    numbers["expression"] = EXPRESSION_SIZE_LIMIT * STATES_LIMIT
+    numbers = {
+        name: math.prod(kind.count_limit if length < 0 else length for length in shape) * STATES_LIMIT
+        for kind in KINDS
+        for name, shape in _columns(kind).items()
+    }
     limits = {f"{name}.npy": count * _NUMBER_BYTES + 4096 for name, count in numbers.items()}
     limits |= {"audio.npy": 2 * AUDIO_LIMIT + 4096, "format.npy": 4096, "version.npy": 4096, "rate.npy": 4096}
     with zipfile.ZipFile(path) as archive:
@@ -175,7 +177,7 @@ class MotionTrackPlayer:
         self._state_number = 0
         self._block_number = 0
 
-    def read(self) -> FaceState | None:
+    def read(self) -> Motion | None:
         """The next state when it is due, with its time in this playing; None at the end or after `close`."""
         turn, index = divmod(self._state_number, len(self._track.states))
         if turn and not self._loop:
@@ -186,9 +188,7 @@ class MotionTrackPlayer:
         self._sleep_until(time)
         if self._closed.is_set():
             return None
-        return FaceState(
-            state.rotation, state.translation, state.scale, state.expression, state.gaze, time, state.confidence
-        )
+        return replace(state, time=time)
 
     def read_audio(self) -> tuple[float, Samples] | None:
         """The next 20 ms of the voice when they are due, and the time of the first sample; None at the end."""

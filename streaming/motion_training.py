@@ -1,8 +1,16 @@
-"""Learn the motion codec's tables from face tracks: `python -m streaming.motion_training --data DIR`.
+"""Learn the motion codec's tables from tracks.
 
-Run it again whenever the face model changes: coordinates, predictor taps and probabilities all follow from it. The
-codec's own prediction and quantisation run on the tracks at several round trips (closed loop), because the frames
-that it predicts from carry its own errors; tables and tracks are fitted in turns.
+    python -m streaming.motion_training --data DIR                     of faces: the tables that ship
+    python -m streaming.motion_training --keypoints TRACKS -o FILE     of the keypoints of one network
+    python -m streaming.motion_training --keypoints TRACKS --general   of any network's keypoints: those that ship
+
+Run it again whenever the face model (or the network's weights) change: coordinates, predictor taps and probabilities
+all follow from it. The codec's own prediction and quantisation run on the tracks at several round trips (closed loop),
+because the frames that it predicts from carry its own errors; tables and tracks are fitted in turns.
+
+TRACKS is what `streaming.keypoint_tracks` saves, by way of `python -m benchmarks.keypoint_rate --generator NAME
+--save-tracks TRACKS`. FILE belongs beside the weights, as `motion_statistics.npz`; then both sides of a call must have
+it.
 """
 
 from __future__ import annotations
@@ -14,6 +22,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +31,18 @@ from engine.face.fit import FaceFitter
 from engine.face.model import FaceModel, Person
 from engine.face.smoothing import FaceStateSmoother
 from engine.motion import FaceState
+from streaming.codec import CodecConfig
+from streaming.keypoint_statistics import DEFAULT_PATH as GENERAL_PATH
+from streaming.keypoint_statistics import (
+    JACOBIAN_RADIUS,
+    GeneralStatistics,
+    coordinate_classes,
+    general_transform,
+    keypoint_limit,
+    keypoint_metric,
+)
+from streaming.keypoint_tracks import KeypointTracks
+from streaming.motion_kind import FACE, HEAD_SIZE, KEYPOINTS, NUMBERS_OF_A_KEYPOINT, POSE_SIZE, MotionKind
 from streaming.motion_prediction import (
     HISTORY,
     TRAINED_FPS,
@@ -36,10 +57,8 @@ from streaming.motion_statistics import (
     CLASS_OF_ONE,
     CLASSES,
     DEFAULT_PATH,
-    HEAD_SIZE,
     LEVELS,
     MAX_DISTANCE,
-    POSE_SIZE,
     SYMBOLS,
     TAP_BITS,
     UNITS,
@@ -103,19 +122,7 @@ def model_digest(model: FaceModel) -> bytes:
 def parameters(states: Sequence[FaceState]) -> FloatArray:
     """(T, D) of a track, relative to its median scale."""
     nominal = float(np.median([state.scale for state in states]))
-    return np.array(
-        [
-            [
-                *state.rotation,
-                *(state.translation / nominal),
-                np.log(state.scale / nominal),
-                *state.gaze,
-                *state.expression,
-            ]
-            for state in states
-        ],
-        dtype=np.float64,
-    )
+    return np.stack([FACE.parameters(state, nominal) for state in states])
 
 
 def landmark_sensitivity(model: FaceModel) -> FloatArray:
@@ -173,41 +180,102 @@ def clip_tracks(data: Path, model: FaceModel, split: str) -> Iterator[ClipTrack]
             yield ClipTrack(row["id"], states, landmarks[seen], fitter.person)
 
 
+def expression_limit(tracks: Sequence[FloatArray], config: TrainingConfig | None = None) -> FloatArray:
+    """(E,) how large expression coefficients may be, from tracks of a face's parameters, (T, D) each."""
+    room = (config or TrainingConfig()).expression_room
+    result: FloatArray = room * np.abs(np.concatenate(tracks)[:, HEAD_SIZE:]).max(axis=0)
+    return result
+
+
 def learn_statistics(
     tracks: Sequence[FloatArray],
     sensitivity: FloatArray,
+    limit: FloatArray,
     digest: bytes,
     config: TrainingConfig | None = None,
+    kind: MotionKind[Any] = FACE,
 ) -> MotionStatistics:
     """Tables for tracks of parameters at 25 frames a second.
 
-    tracks: (T, D) each, translation already divided by the track's nominal scale (`streaming.motion_statistics`).
-    sensitivity: (D, D), see `landmark_sensitivity`.
-    digest: (8 bytes) of the face model.
+    tracks: (T, D) each (`streaming.motion_kind`), translation already divided by the track's nominal scale.
+    sensitivity: (D, D), what a change of the parameters counts: `landmark_sensitivity`, `keypoint_metric`.
+    limit: (L,) how large the last L parameters may be: `expression_limit`, `keypoint_limit`.
+    digest: (8 bytes) of the face model, or of the network's weights.
     """
-    config = config or TrainingConfig()
-    transform = _transform(tracks, sensitivity)
+    return _learn(tracks, _transform(tracks, sensitivity), limit, digest, config or TrainingConfig(), kind)
+
+
+def learn_keypoint_statistics(
+    tracks: Sequence[FloatArray], digest: bytes, config: TrainingConfig | None = None
+) -> MotionStatistics:
+    """Tables for one network's keypoints, from tracks of their parameters, (T, 6K) each, at 25 frames a second."""
+    count = tracks[0].shape[1] // NUMBERS_OF_A_KEYPOINT
+    config = config or TrainingConfig(step=CodecConfig.keypoint_step)
+    return learn_statistics(tracks, keypoint_metric(count), keypoint_limit(count), digest, config, KEYPOINTS)
+
+
+def learn_general_statistics(tracks: Sequence[FloatArray], config: TrainingConfig | None = None) -> GeneralStatistics:
+    """Tables for any keypoints, from tracks of some network's: as if nobody knew which keypoint is which."""
+    count = tracks[0].shape[1] // NUMBERS_OF_A_KEYPOINT
+    config = config or TrainingConfig(step=CodecConfig.keypoint_step)
+    common_axes, own_axes = _general_axes(tracks)
+    classes = coordinate_classes(count)
+    statistics = _learn(
+        tracks, general_transform(count, common_axes, own_axes), keypoint_limit(count), bytes(8), config, KEYPOINTS,
+        classes,
+    )  # fmt: skip
+    first = np.array([np.flatnonzero(classes == number)[0] for number in range(2 * NUMBERS_OF_A_KEYPOINT)])
+    shorter = np.where(first < NUMBERS_OF_A_KEYPOINT, logarithm(count) // 2, 0)
+    everything = np.concatenate(tracks)
+    points, jacobians = everything[:, : 2 * count].reshape(-1, 2), everything[:, 2 * count :].reshape(-1, 4)
+    return GeneralStatistics(
+        mean=np.concatenate([np.median(points, axis=0), np.median(jacobians, axis=0)]),
+        common_axes=common_axes,
+        own_axes=own_axes,
+        mean_scale=(statistics.mean_scale[first] - shorter).astype(np.int16),
+        taps=statistics.taps[:, first],
+        scale=(statistics.scale[:, first] - shorter).astype(np.int16),
+        weights=statistics.weights,
+        cumulative=statistics.cumulative,
+    )
+
+
+def _learn(
+    tracks: Sequence[FloatArray],
+    transform: FloatArray,
+    limit: FloatArray,
+    digest: bytes,
+    config: TrainingConfig,
+    kind: MotionKind[Any],
+    classes: IntArray | None = None,
+) -> MotionStatistics:
+    """classes: (D,) coordinates of one class share their taps and sizes; all but the common ones then have mean 0."""
     targets = [np.rint(track @ transform.T * UNITS).astype(np.int64) for track in tracks]
     everything = np.concatenate(targets)
     mean = np.rint(np.median(everything, axis=0))
     size = everything.shape[1]
+    if classes is None:
+        classes = np.arange(size)
+    else:
+        mean[classes >= NUMBERS_OF_A_KEYPOINT] = 0
     units = round(config.step * UNITS)
     statistics = MotionStatistics(
         model_digest=np.frombuffer(digest, dtype=np.uint8),
         transform=transform,
-        expression_limit=config.expression_room * np.abs(np.concatenate(tracks)[:, HEAD_SIZE:]).max(axis=0),
+        limit=limit,
         mean=mean.astype(np.int32),
-        mean_scale=_log16(np.abs(everything - mean).mean(axis=0)),
+        mean_scale=_log16(_by_class(np.abs(everything - mean).mean(axis=0), classes)),
         taps=np.zeros((MAX_DISTANCE, size, 2), dtype=np.int16),
-        scale=_by_distance([_log16(_mean_change(targets, d)) for d in _DISTANCES]),
+        scale=_by_distance([_log16(_by_class(_mean_change(targets, d), classes)) for d in _DISTANCES]),
         weights=np.zeros((MAX_DISTANCE, WEIGHTS), dtype=np.int16),
         cumulative=_cumulative(_laplace_tables()),
+        kind=kind,
     )
     for turn in range(1, config.rounds + 1):
         logger.info("round %d of %d, over a minute each", turn, config.rounds)
         recordings = {d: _record(statistics, targets, d, config) for d in _DISTANCES}
-        taps = {d: _fit_taps(recording) for d, recording in recordings.items()}
-        fits = {d: _fit_sizes(statistics, recording, d, units) for d, recording in recordings.items()}
+        taps = {d: _fit_taps(recording, classes) for d, recording in recordings.items()}
+        fits = {d: _fit_sizes(statistics, recording, d, units, classes) for d, recording in recordings.items()}
         statistics = replace(
             statistics,
             taps=_by_distance([taps[d] for d in _DISTANCES]),
@@ -216,6 +284,32 @@ def learn_statistics(
             cumulative=_cumulative(_counts([fit.counts for fit in fits.values()])),
         )
     return statistics
+
+
+def _by_class(values: FloatArray, classes: IntArray) -> FloatArray:
+    """(D, ...) with each row replaced by the mean of its class."""
+    numbers = np.bincount(classes)
+    sums = np.zeros((len(numbers), *values.shape[1:]))
+    np.add.at(sums, classes, values)
+    result: FloatArray = (sums / numbers.reshape(-1, *[1] * (values.ndim - 1)))[classes]
+    return result
+
+
+def _general_axes(tracks: Sequence[FloatArray]) -> tuple[FloatArray, FloatArray]:
+    """(6, 6) each: along which what keypoints have in common moves most in two ticks, and what sets them apart."""
+    count = tracks[0].shape[1] // NUMBERS_OF_A_KEYPOINT
+    changes = np.concatenate([track[2:] - track[:-2] for track in tracks])
+    numbers = np.concatenate(
+        [
+            changes[:, : 2 * count].reshape(-1, count, 2),
+            JACOBIAN_RADIUS * changes[:, 2 * count :].reshape(-1, count, 4),
+        ],
+        axis=2,
+    )
+    common = numbers.mean(axis=1)
+    own = (numbers - common[:, None]).reshape(-1, NUMBERS_OF_A_KEYPOINT)
+    common_axes, own_axes = (np.linalg.eigh(values.T @ values)[1][:, ::-1].T for values in (common, own))
+    return common_axes, own_axes
 
 
 @dataclass(frozen=True, eq=False)
@@ -270,18 +364,20 @@ def _record(
     return recording
 
 
-def _fit_taps(recording: _Recording) -> NDArray[np.int16]:
+def _fit_taps(recording: _Recording, classes: IntArray) -> NDArray[np.int16]:
     """(D, 2) least squares with a little ridge, so that a coordinate that hardly moves gets no taps."""
     steps = np.array(recording.steps, dtype=np.float64).transpose(2, 0, 1)  # (D, N, 2)
     targets = np.array(recording.targets, dtype=np.float64).T[..., None]  # (D, N, 1)
-    gram = steps.transpose(0, 2, 1) @ steps
+    gram = _by_class(steps.transpose(0, 2, 1) @ steps, classes)
     ridge = np.eye(2) * (16.0 * steps.shape[1])
-    taps = np.linalg.solve(gram + ridge, steps.transpose(0, 2, 1) @ targets)[..., 0]
+    taps = np.linalg.solve(gram + ridge, _by_class(steps.transpose(0, 2, 1) @ targets, classes))[..., 0]
     result: NDArray[np.int16] = np.rint(np.clip(taps, -7.9, 7.9) * (1 << TAP_BITS)).astype(np.int16)
     return result
 
 
-def _fit_sizes(statistics: MotionStatistics, recording: _Recording, distance: int, units: int) -> _SizeFit:
+def _fit_sizes(
+    statistics: MotionStatistics, recording: _Recording, distance: int, units: int, classes: IntArray
+) -> _SizeFit:
     """Adam on the code length, as a function of the expected size, by the slope between neighbouring tables."""
     residuals = np.array(recording.residuals)
     contexts = np.array(recording.contexts, dtype=np.float64)
@@ -301,7 +397,7 @@ def _fit_sizes(statistics: MotionStatistics, recording: _Recording, distance: in
         slope = (_code_length(costs, table + 1, residuals[rows]) - _code_length(costs, table, residuals[rows])) / 4
         gradient = np.concatenate(
             [
-                slope.sum(axis=0) * 2,
+                _by_class(slope.sum(axis=0) * 2, classes),
                 np.einsum("nd,ncd->c", slope, contexts[rows]),
                 [(slope * inner).sum()],
             ]
@@ -413,20 +509,54 @@ def _log16(values: FloatArray) -> NDArray[np.int16]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Learn the motion codec's tables from a data pack's training clips.")
-    parser.add_argument("--data", type=Path, required=True, help="folder with manifest.csv and landmarks/")
-    parser.add_argument("-o", "--output", type=Path, default=DEFAULT_PATH, help="npz file to write (%(default)s)")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--data", type=Path, help="of faces: folder with manifest.csv and landmarks/")
+    what.add_argument("--keypoints", type=Path, help="of keypoints: npz file of tracks; the split `train` is used")
+    parser.add_argument("--general", action="store_true", help="with --keypoints: tables for any network")
+    parser.add_argument("--tracks", type=int, help="use so many of the tracks, evenly spread (all)")
+    parser.add_argument("-o", "--output", type=Path, help="npz file to write (by default where those that ship are)")
     arguments = parser.parse_args()
+    if arguments.general and arguments.keypoints is None:
+        parser.error("--general: needs --keypoints")
+    if arguments.keypoints is not None and not arguments.general and arguments.output is None:
+        parser.error("-o: say where; beside the weights of the network, as motion_statistics.npz")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    model = FaceModel.load()
-    tracks = [parameters(track.states) for track in clip_tracks(arguments.data, model, "train")]
-    logger.info("%d tracks, %d frames", len(tracks), sum(map(len, tracks)))
-    statistics = learn_statistics(tracks, landmark_sensitivity(model), model_digest(model))
-    statistics.save(arguments.output)
+    if arguments.keypoints is None:
+        model = FaceModel.load()
+        tracks = _some([parameters(track.states) for track in clip_tracks(arguments.data, model, "train")], arguments)
+        digest = model_digest(model)
+        learned = learn_statistics(tracks, landmark_sensitivity(model), expression_limit(tracks), digest)
+    else:
+        found = KeypointTracks.load(arguments.keypoints)
+        tracks = _some(
+            [
+                np.stack([KEYPOINTS.parameters(motion, 1.0) for motion in track.motions])
+                for track in found.split("train")
+            ],
+            arguments,
+        )
+        if arguments.general:
+            path = arguments.output or GENERAL_PATH
+            learn_general_statistics(tracks).save(path)
+            logger.info("wrote %s: tables for any keypoints", path)
+            return
+        learned = learn_keypoint_statistics(tracks, found.digest)
+    path = arguments.output or DEFAULT_PATH
+    learned.save(path)
     logger.info(
-        "wrote %s: %d expression coefficients, face model %s, tables %s",
-        arguments.output, statistics.expression_size, statistics.model_digest.tobytes().hex(), statistics.digest.hex(),
+        "wrote %s: %s, count %d, of %s, tables %s",
+        path, learned.kind.noun, learned.count, learned.model_digest.tobytes().hex(), learned.digest.hex(),
     )  # fmt: skip
+
+
+def _some(tracks: list[FloatArray], arguments: argparse.Namespace) -> list[FloatArray]:
+    """The tracks that are asked for."""
+    if arguments.tracks is not None:
+        picked = np.unique(np.linspace(0, len(tracks) - 1, min(max(arguments.tracks, 1), len(tracks))).astype(int))
+        tracks = [tracks[index] for index in picked]
+    logger.info("%d tracks, %d frames", len(tracks), sum(map(len, tracks)))
+    return tracks
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ from engine.avatar import DEFAULT_GENERATOR, DEFAULT_RUNTIME, LIGHT_GENERATOR, A
 from engine.driving import Posed
 from engine.face.model import FaceModel
 from engine.face.motion_tracker import MotionTracker
+from engine.generators import GeneratorError
+from engine.motion import Motion
 from streaming.inputs import LiveInput
 from streaming.media import AUDIO_RATE_HZ, RGB, Samples
 from streaming.media_receiver import MediaReceiver
@@ -182,6 +184,7 @@ class Display:
         "Seconds of work for one frame."
         self._rendering_takes = 0.0
         self._warned = False
+        self._told_of_motion = False
         self.shown = 0
         "Frames shown so far."
         self.frames: deque[DisplayedFrame] = deque(maxlen=FRAMES_KEPT)
@@ -224,7 +227,9 @@ class Display:
                 continue  # that took a moment: this view is late by now
             if avatar is None:
                 continue
-            state = avatar.transfer(view.state)
+            state = self._driven(avatar, view.state)
+            if state is None:
+                continue
             self._in_order.put_nowait((view, loop.run_in_executor(self._executor, self._render, avatar, state)))
             await self._free.acquire()  # here, so that the next view is one of its time
 
@@ -250,6 +255,20 @@ class Display:
             crop=crop,
             at_once=RENDERED_AT_ONCE,
         )
+
+    def _driven(self, avatar: Avatar, motion: Motion) -> Posed | None:
+        """What the avatar is to look like; None for motion that cannot drive it, which must not cost us the voice.
+
+        The receiver refuses other motion than it was told to expect (`MediaReceiver.motion_refused`); this is for one
+        that was told something else than the generator needs.
+        """
+        try:
+            return avatar.transfer(motion)
+        except GeneratorError as error:
+            if not self._told_of_motion:
+                self._told_of_motion = True
+                logger.warning("the other side's motion cannot be shown: %s", error)
+            return None
 
     def _render(self, avatar: Avatar, state: Posed) -> RGB:
         begin = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Motion on its way to the display: decoded face states at irregular times in, the state at any media time out.
+"""Motion on its way to the display: decoded motions at irregular times in, the motion at any media time out.
 
 Between two states it interpolates; beyond the newest it goes on with a velocity that decays, and holds; when motion
 comes back after that, it eases over from what was shown. Pure functions and a bounded buffer; time is an argument.
@@ -10,11 +10,13 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import singledispatch
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.motion import Array, FaceState
+from engine.motion import Array, FaceState, Keypoints, Motion
+from streaming.motion_kind import alike
 
 CAPACITY = 100
 "States that are kept: four seconds at 25 a second."
@@ -60,25 +62,51 @@ def slerp(first: Array, second: Array, fraction: float) -> Array:
     return rotation_vector(mixed / np.linalg.norm(mixed))
 
 
-def interpolate(first: FaceState, second: FaceState, fraction: float) -> FaceState:
-    """The state `fraction` of the way from the first to the second: the rotation along the shortest turn, the scale
-    geometrically, all else (and the time) linearly. Beyond 1 it extrapolates. Both have as many coefficients."""
+@singledispatch
+def interpolate(first: Motion, second: Motion, fraction: float) -> Motion:
+    """The motion `fraction` of the way from the first to the second. Beyond 1 it extrapolates. Both are alike."""
+    raise TypeError(f"no way to interpolate {type(first).__name__}")
 
-    def mix(a: Array, b: Array) -> Array:
-        return np.asarray(a + fraction * (b - a), np.float32)
 
+@interpolate.register
+def interpolate_faces(first: FaceState, second: FaceState, fraction: float) -> FaceState:
+    """The rotation along the shortest turn, the scale geometrically, all else (and the time) linearly."""
     return FaceState(
         rotation=slerp(first.rotation, second.rotation, fraction),
-        translation=mix(first.translation, second.translation),
+        translation=_mix(first.translation, second.translation, fraction),
         scale=first.scale * (second.scale / first.scale) ** fraction,
-        expression=mix(first.expression, second.expression),
-        gaze=mix(first.gaze, second.gaze),
+        expression=_mix(first.expression, second.expression, fraction),
+        gaze=_mix(first.gaze, second.gaze, fraction),
         time=first.time + fraction * (second.time - first.time),
-        confidence=min(max(first.confidence + fraction * (second.confidence - first.confidence), 0.0), 1.0),
+        confidence=_mixed_confidence(first, second, fraction),
     )
 
 
-def continued(previous: FaceState, newest: FaceState, ahead: float) -> FaceState:
+@interpolate.register
+def interpolate_keypoints(first: Keypoints, second: Keypoints, fraction: float) -> Keypoints:
+    """Everything linearly.
+
+    Of Jacobians too: between frames they differ by a few percent, where turning and stretching add up and a detour
+    over angles would change nothing (half way across 0.1 radians, the length is off by 0.1 %); and they come from a
+    network, so that nothing says they are a turn and a stretch at all.
+    """
+    return Keypoints(
+        points=_mix(first.points, second.points, fraction),
+        jacobians=_mix(first.jacobians, second.jacobians, fraction),
+        time=first.time + fraction * (second.time - first.time),
+        confidence=_mixed_confidence(first, second, fraction),
+    )
+
+
+def _mix(first: Array, second: Array, fraction: float) -> Array:
+    return np.asarray(first + fraction * (second - first), np.float32)
+
+
+def _mixed_confidence(first: Motion, second: Motion, fraction: float) -> float:
+    return min(max(first.confidence + fraction * (second.confidence - first.confidence), 0.0), 1.0)
+
+
+def continued(previous: Motion, newest: Motion, ahead: float) -> Motion:
     """The newest state moved on by `ahead` seconds with the velocity since the previous one, decaying."""
     step = newest.time - previous.time
     if not 0.01 <= step <= 0.2 or ahead <= 0:
@@ -93,7 +121,7 @@ class MotionView:
 
     media_time: float
     "The media time that the playout clock asked for, in seconds."
-    state: FaceState
+    state: Motion
     "The motion at that time."
     shown_time: float
     "Media time of the newest motion that went into the state, at most `media_time`: older if packets are missing."
@@ -110,11 +138,11 @@ class MotionBuffer:
     """Keeps the newest states in the order of their times."""
 
     def __init__(self) -> None:
-        self._states: list[FaceState] = []
+        self._states: list[Motion] = []
         self._times: list[float] = []
         self._shown = -math.inf
         self._last: MotionView | None = None
-        self._ease: Callable[[FaceState, float], FaceState] | None = None
+        self._ease: Callable[[Motion, float], Motion] | None = None
         self.received = 0
         "States that were put in."
         self.late = 0
@@ -124,14 +152,12 @@ class MotionBuffer:
         return len(self._states)
 
     @property
-    def newest(self) -> FaceState | None:
+    def newest(self) -> Motion | None:
         return self._states[-1] if self._states else None
 
-    def insert(self, state: FaceState) -> None:
+    def insert(self, state: Motion) -> None:
         """Put in a state, in any order. One that comes after its time is counted and still used if it is the newest."""
-        if self._times and (
-            state.time < self._times[-1] - RESTART or state.expression.size != self._states[-1].expression.size
-        ):
+        if self._times and (state.time < self._times[-1] - RESTART or not alike(state, self._states[-1])):
             self.clear()
         self.received += 1
         if state.time < self._shown:
@@ -183,12 +209,12 @@ class MotionBuffer:
         self._ease = None
 
 
-def _eased_from(last: MotionView, begin: float) -> Callable[[FaceState, float], FaceState]:
+def _eased_from(last: MotionView, begin: float) -> Callable[[Motion, float], Motion]:
     """Blends from a view that was concealed to the motion that came back, from media time `begin` on."""
 
-    def eased(state: FaceState, media_time: float) -> FaceState:
+    def eased(state: Motion, media_time: float) -> Motion:
         share = (media_time - begin) / EASE
-        if share >= 1 or share < 0 or last.state.expression.size != state.expression.size:
+        if share >= 1 or share < 0 or not alike(last.state, state):
             return state
         weight = share * share * (3 - 2 * share)
         return replace(interpolate(last.state, state, weight), time=state.time)

@@ -1,4 +1,4 @@
-"""Small videos, made on the spot: frames that carry their number, and a tone that begins at a known time."""
+"""Small videos, made on the spot: frames that carry their number, and a tone that begins at a known time. Keypoints."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import av
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
+from engine.motion import Keypoints
 
 BITS = 10
 TONE_HZ = 1000.0
@@ -116,3 +118,28 @@ def make_tone() -> Callable[..., NDArray[np.int16]]:
 @pytest.fixture(scope="session")
 def onset_of() -> Callable[[NDArray[np.int16]], float]:
     return onset
+
+
+def keypoints_in_motion(count: int, frames: int, seed: int = 0, speed: float = 1.0) -> list[Keypoints]:
+    """Points that share most of a smooth movement, and local frames that turn and stretch with it."""
+    rng = np.random.default_rng(seed)
+    places = rng.uniform(-0.6, 0.6, (count, 2))
+    phases = rng.uniform(0, 6, count)
+    motions = []
+    for frame in range(frames):
+        t = frame / 25 * speed
+        shared = np.array([0.1 * np.sin(2 * t), 0.05 * np.cos(3 * t)])
+        own = 0.02 * np.stack([np.sin(5 * t + phases), np.cos(4 * t + phases)], axis=1)
+        turn = 0.1 * np.sin(2 * t) + 0.03 * np.sin(6 * t + phases)
+        stretch = 1 + 0.05 * np.cos(3 * t + phases)
+        jacobians = stretch[:, None, None] * np.stack(
+            [np.stack([np.cos(turn), -np.sin(turn)], 1), np.stack([np.sin(turn), np.cos(turn)], 1)], axis=1
+        )
+        noise = 0.002 * rng.normal(size=(count, 2))
+        motions.append(Keypoints(places + shared + own + noise, jacobians, time=frame / 25))
+    return motions
+
+
+@pytest.fixture(scope="session")
+def moving_keypoints() -> Callable[..., list[Keypoints]]:
+    return keypoints_in_motion

@@ -42,7 +42,7 @@ def moving_face(statistics: MotionStatistics, frames: int, seed: int = 0, speed:
     states = []
     for frame in range(frames):
         place = place + 0.02 * (statistics.mean - place) + rng.laplace(size=place.size) * per_frame
-        states.append(statistics.state(np.rint(place).astype(np.int64), SCALE, frame / 25, 1.0))
+        states.append(statistics.motion(np.rint(place).astype(np.int64), SCALE, frame / 25, 1.0))
     return states
 
 
@@ -319,6 +319,57 @@ def test_key_frames_of_another_stream_are_refused(statistics: MotionStatistics):
         MotionDecoder(headers[1], statistics).decode(packet)
 
 
+# What has been agreed on
+
+FROZEN_HEADER = "766d01123456781900393e8000003ff8000000000000187a23ba4a6c7472ee43738292023f000000bf800000f010cc09"
+FROZEN_PACKETS = (
+    "ff0100000060dbed778fdb7f2ebfd1f6f0d6a5",
+    "000042810c594aeaa9276e54eeadf8992b39646e03dc206814c5b2c066ad983e509f38b89ca67e310673b59c0fb88becafa5"
+    "de96b5094b82373945949805",
+    "0200a9983a0542f145a8244274e59f84af560fa6",
+    "040149c1684eabee616627c37685d1f2d53eff",
+    "05ea0e75c4757203cfa5a264b8dfd0748e9f454a3f",
+    "08005aa96d4471b64f75ac4715d7b29fc822be2c6aac52459d7958e8cc03c5426ee4a80f7cad06a26ba3db7ea8",
+    "081af9c8a77d6a512a303348c830ff08f1577b239fe340bc47e31d385745f50b32803755555822e52d57833782e76970",
+    "0c002abd25df0d77193e6ccbb42b8759653ff8251feff5d85434430db8d93be187",
+    "0c1242dabd8f88e488304045124d53ee0e7db88be885c1fe16cc3cd1d338e44472",
+    "0deaa9ab21b41ef585e16128902ba42a8b35826eed8cdba3547aac22a99d0838972ce5784a1b52",
+    "0df3fc35fee399e82361bb66c091208ae9957e62be7dfa1fa47f96f6c42a56393184501e1d191eff72ce0c",
+    "1400122f4391e01c14438169afd48f187c690fcd1c1e5113e31f7c98981c9a838b",
+)
+"A key frame, frames at several distances from their references, some after a loss: with the tables that ship."
+
+
+def frozen_face(statistics: MotionStatistics, time: float) -> FaceState:
+    return FaceState(
+        rotation=[0.2 * math.sin(3 * time), 0.3 * math.sin(2 * time), 0.1 * math.sin(time)],
+        translation=[0.05 * math.sin(time), 0.02 * math.cos(2 * time)],
+        scale=0.25 * math.exp(0.05 * math.sin(time)),
+        expression=0.4 * np.sin(time * (1 + 0.37 * np.arange(statistics.count)) * 2),
+        gaze=[0.2 * math.sin(5 * time), 0.1],
+        time=time,
+        confidence=abs(math.cos(time)),
+    )
+
+
+def test_the_bytes_of_a_stream_of_faces_are_what_they_have_always_been():
+    """Fails when a change breaks calls between versions: then VERSION must change. New tables need new bytes here."""
+    statistics = MotionStatistics.load()
+    header = StreamHeader.from_bytes(bytes.fromhex(FROZEN_HEADER))
+    assert header.to_bytes().hex() == FROZEN_HEADER
+    encoder, decoder = MotionEncoder(header, statistics), MotionDecoder(header, statistics)
+    for tick, frozen in enumerate(FROZEN_PACKETS):
+        assert encoder.encode(frozen_face(statistics, tick / 25), tick).hex() == frozen
+        if tick % 5 != 3:  # those are lost
+            decoder.decode(bytes.fromhex(frozen))
+            if tick % 2 == 0 or tick < 3:  # other acknowledgements are lost
+                encoder.acknowledge(decoder.acknowledgement())
+    tick, state = decoder.decode(bytes.fromhex(FROZEN_PACKETS[-1]))
+    assert tick == 11
+    np.testing.assert_allclose(state.rotation, [0.19418248, 0.23159122, 0.04219340], atol=1e-6)
+    assert state.scale == pytest.approx(0.25523866, abs=1e-6)
+
+
 # Header and versions
 
 
@@ -413,9 +464,7 @@ def test_extreme_states_are_clamped_and_no_packet_is_too_long(statistics: Motion
     usual = moving_face(statistics, 40)
     changes = dict(EXTREMES[name])
     if "expression" in changes:
-        changes["expression"] = np.full(statistics.expression_size, changes["expression"]) * (-1) ** np.arange(
-            statistics.expression_size
-        )
+        changes["expression"] = np.full(statistics.count, changes["expression"]) * (-1) ** np.arange(statistics.count)
     extreme = replace(usual[0], **changes)
     for states in (usual[:10] + [extreme] * 10 + usual[20:], [extreme, usual[0]] * 20, [extreme] * 20):
         line = Line(statistics)
@@ -434,7 +483,7 @@ def test_random_jumps_stay_within_the_limit(statistics: MotionStatistics):
                 rotation=rng.normal(size=3) * spread,
                 translation=rng.normal(size=2) * spread,
                 scale=float(np.exp(np.clip(rng.normal() * spread, -60, 60))),
-                expression=rng.normal(size=statistics.expression_size) * spread,
+                expression=rng.normal(size=statistics.count) * spread,
                 gaze=rng.normal(size=2) * spread,
                 confidence=rng.random(),
             )
@@ -573,7 +622,7 @@ def test_tables_survive_a_file_and_damage_is_told(statistics: MotionStatistics, 
 def test_the_shipped_tables_belong_to_the_shipped_face_model(statistics: MotionStatistics):
     """Fails when the face model was learned again and the tables were not: python -m streaming.motion_training."""
     model = FaceModel.load()
-    assert statistics.expression_size == model.expression_size
+    assert statistics.count == model.expression_size
     assert statistics.model_digest.tobytes() == model_digest(model)
 
 

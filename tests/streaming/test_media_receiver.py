@@ -13,6 +13,7 @@ import pytest
 from benchmarks.impaired_call import moving_face, talking_voice
 from engine.motion import FaceState
 from streaming.codec import CodecError, MotionEncoder, StreamHeader, default_statistics
+from streaming.keypoint_statistics import keypoint_statistics
 from streaming.media_receiver import MediaReceiver
 from streaming.voice import VoiceEncoder
 
@@ -21,7 +22,7 @@ NOW = 1000.0
 
 
 def face(time: float) -> FaceState:
-    return moving_face(time, default_statistics().expression_size)
+    return moving_face(time, default_statistics().count)
 
 
 def motion(count: int, first: float = 0.0) -> tuple[bytes, list[tuple[float, bytes]]]:
@@ -235,3 +236,72 @@ def test_decoder_that_was_led_astray_begins_anew_and_asks_for_key_frames():
     assert decoded[-1] >= 30
     view = receiver.view(NOW + 1.96)
     np.testing.assert_allclose(view.state.rotation, face(view.media_time).rotation, atol=0.03)
+
+
+# Keypoints
+
+WEIGHTS = b"weights1"
+
+
+def keypoint_stream(motions, digest: bytes = WEIGHTS) -> tuple[bytes, list[bytes]]:
+    statistics = keypoint_statistics(motions[0].count, digest)
+    encoder = MotionEncoder(StreamHeader.begin(motions[0], statistics=statistics), statistics)
+    return encoder.header.to_bytes(), [encoder.encode(motion, tick) for tick, motion in enumerate(motions)]
+
+
+def test_keypoints_are_received_where_they_are_wanted(moving_keypoints):
+    motions = moving_keypoints(10, 50)
+    receiver = MediaReceiver(motion_statistics=keypoint_statistics(10, WEIGHTS))
+    header, packets = keypoint_stream(motions)
+    receiver.begin_motion(header)
+    for tick, packet in enumerate(packets):
+        receiver.receive_motion(packet, NOW + 0.04 * tick)
+    view = receiver.view(NOW + 1.9)
+    assert receiver.motion_refused is None
+    assert receiver.statistics.motion_malformed == 0
+    nearest = motions[round(view.media_time * 25)]
+    np.testing.assert_allclose(view.state.points, nearest.points, atol=0.03)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "words"),
+    [
+        (None, "carries keypoints, this side's generator is driven by face states"),
+        (b"weights2", "both sides must use the same weights"),
+    ],
+    ids=["a face", "keypoints of other weights"],
+)
+def test_motion_that_does_not_drive_the_avatar_is_told_once_and_nothing_else_is_lost(
+    moving_keypoints, caplog, wanted, words
+):
+    tables = None if wanted is None else keypoint_statistics(10, wanted)
+    receiver = MediaReceiver(acknowledge_every=1, motion_statistics=tables)
+    receiver.receive_picture(np.zeros((64, 64, 3), np.uint8))
+    feed_voice(receiver, 1.0, 0)
+    header, packets = keypoint_stream(moving_keypoints(10, 5))
+    with caplog.at_level("WARNING"):
+        for _ in range(3):
+            receiver.begin_motion(header)
+    assert caplog.text.count(words) == 1
+    assert words in receiver.motion_refused
+    assert [receiver.receive_motion(packet, NOW) for packet in packets] == [None] * 5
+    assert receiver.statistics.motion_malformed == 5
+    assert receiver.picture is not None
+    assert receiver.read_audio(48_000, NOW + 0.5).any()
+    # Another stream that is right makes all well again.
+    if wanted is None:
+        feed_motion(receiver, 10)
+    else:
+        header, packets = keypoint_stream(moving_keypoints(10, 5), wanted)
+        receiver.begin_motion(header)
+        assert receiver.receive_motion(packets[0], NOW) is not None
+    assert receiver.motion_refused is None
+
+
+def test_what_was_shown_stays_when_motion_of_another_kind_begins(moving_keypoints):
+    receiver = MediaReceiver()
+    feed_motion(receiver, 50)
+    before = receiver.view(NOW + 1.9)
+    receiver.begin_motion(keypoint_stream(moving_keypoints(10, 1))[0])
+    after = receiver.view(NOW + 1.94)
+    np.testing.assert_allclose(after.state.rotation, before.state.rotation, atol=0.05)

@@ -201,3 +201,51 @@ def test_close_ends_the_playing():
     player.close()
     player.close()
     assert player.read() is None
+
+
+# Keypoints
+
+
+def test_keypoints_that_are_saved_are_loaded_and_played(tmp_path, moving_keypoints):
+    states = tuple(moving_keypoints(10, 8))
+    MotionTrack(states, rate=25.0).save(tmp_path / "track.npz")
+    loaded = MotionTrack.load(tmp_path / "track.npz")
+    for before, after in zip(states, loaded.states, strict=True):
+        np.testing.assert_array_equal(after.points, before.points)
+        np.testing.assert_array_equal(after.jacobians, before.jacobians)
+        assert (after.time, after.confidence) == (before.time, before.confidence)
+    player = MotionTrackPlayer(loaded, loop=True, clock=lambda: 0.0, wait=lambda _: None)
+    played = [player.read() for _ in range(12)]
+    np.testing.assert_array_equal(played[9].points, states[1].points)
+    assert played[9].time == pytest.approx(9 / 25)
+
+
+def test_kinds_are_not_mixed_in_a_track(moving_keypoints):
+    with pytest.raises(ValueError, match="differ in their kind"):
+        MotionTrack((make_state(0.0), *moving_keypoints(10, 3)[1:]), 25.0)
+    with pytest.raises(ValueError, match="keypoints"):
+        MotionTrack((moving_keypoints(10, 1)[0], moving_keypoints(15, 2)[1]), 25.0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"points": np.zeros((4, 10, 3), np.float32)}, "points: expected K x 2"),
+        ({"points": np.zeros((4, 65, 2), np.float32)}, "65 keypoints"),
+        ({"points": np.zeros((4, 20), np.float32)}, "points: unexpected"),
+        ({"points": None}, "points is missing"),
+        ({"jacobians": None}, "jacobians is missing"),
+        ({"jacobians": np.zeros((4, 9, 2, 2), np.float32)}, "jacobians"),
+        ({"jacobians": np.full((4, 10, 2, 2), np.nan, np.float32)}, "not finite"),
+        ({"rotation": np.zeros((4, 3), np.float32)}, "unexpected part 'points'|unexpected part 'jacobians'"),
+        ({"confidence": None}, "confidence is missing"),
+    ],
+)
+def test_files_that_are_no_tracks_of_keypoints_are_refused(tmp_path, changes, words):
+    face = ("rotation", "translation", "scale", "expression", "gaze")
+    good = {"points": np.zeros((4, 10, 2), np.float32), "jacobians": np.zeros((4, 10, 2, 2), np.float32)}
+    np.savez(tmp_path / "good.npz", **parts(**good, **dict.fromkeys(face)))
+    assert MotionTrack.load(tmp_path / "good.npz").states[0].count == 10
+    np.savez(tmp_path / "track.npz", **parts(**(dict.fromkeys(face) | good | changes)))
+    with pytest.raises(InputError, match=words):
+        MotionTrack.load(tmp_path / "track.npz")

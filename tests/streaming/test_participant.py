@@ -20,7 +20,7 @@ from visavis.demo import PORTRAIT
 
 async def feed_motion(receiver: MediaReceiver) -> None:
     """A still head at 25 Hz, for ever."""
-    size = default_statistics().expression_size
+    size = default_statistics().count
     begin = time.monotonic()
     encoder = None
     while True:

@@ -94,7 +94,7 @@ async def test_motion_voice_and_picture_arrive_in_sync():
         assert longest_freeze(shown[20:]) < 0.5
         # The state that is shown is the one that was captured at its time.
         view = receiver.view()
-        expected = moving_face(view.shown_time, default_statistics().expression_size)
+        expected = moving_face(view.shown_time, default_statistics().count)
         np.testing.assert_allclose(view.state.rotation, expected.rotation, atol=0.05)
         assert pair.b.peer_name == "test"
 
@@ -138,7 +138,7 @@ async def test_both_directions_at_once():
 
 async def test_motion_alone_is_played_and_voice_alone_is_heard():
     """One side sends only motion, the other only voice."""
-    size = default_statistics().expression_size
+    size = default_statistics().count
     tone = (5000 * np.sin(2 * np.pi * 400 * np.arange(96_000) / 48_000)).astype(np.int16)
     heard: list[np.ndarray] = []
 
@@ -188,13 +188,13 @@ async def test_silent_peer_is_given_up_after_the_timeout():
 
 async def test_sending_without_a_connection_is_counted_and_dropped():
     sender = MediaSender()
-    sender.send_motion(moving_face(0.0, default_statistics().expression_size))
+    sender.send_motion(moving_face(0.0, default_statistics().count))
     sender.send_voice(np.zeros(960, np.int16), 0.0)
     assert (sender.statistics.motion_unsent, sender.statistics.voice.packets) == (1, 0)
 
 
 async def test_motion_that_cannot_leave_is_dropped_and_not_queued():
-    size = default_statistics().expression_size
+    size = default_statistics().count
     async with ImpairedPath() as path, connected(path) as pair:
         path.conditions = PathConditions(outage=True)
         for number in range(2000):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -187,3 +188,52 @@ def test_any_order_and_gaps_give_finite_states():
             assert np.isfinite(view.state.rotation).all()
             assert np.abs(view.state.expression).max() < 10
             assert view.shown_time <= view.media_time
+
+
+# Keypoints
+
+
+def test_keypoints_are_interpolated_linearly_and_exact_at_the_ends(moving_keypoints):
+    first, second = moving_keypoints(10, 2)
+    for fraction in (0.0, 0.25, 1.0, 1.5):
+        middle = interpolate(first, second, fraction)
+        np.testing.assert_allclose(middle.points, first.points + fraction * (second.points - first.points), atol=1e-6)
+        np.testing.assert_allclose(
+            middle.jacobians, first.jacobians + fraction * (second.jacobians - first.jacobians), atol=1e-6
+        )
+        assert middle.time == pytest.approx(first.time + fraction * 0.04)
+    assert 0.0 <= interpolate(replace(first, confidence=0.1), second, -5.0).confidence <= 1.0
+
+
+def test_what_is_no_motion_is_not_interpolated():
+    with pytest.raises(TypeError, match="no way to interpolate str"):
+        interpolate("a", "b", 0.5)
+
+
+def test_keypoints_are_played_continued_and_eased_in_like_faces(moving_keypoints):
+    motions = moving_keypoints(10, 60)
+    buffer = MotionBuffer()
+    for motion in motions[:20]:
+        buffer.insert(motion)
+    between = buffer.view(0.1 + 0.02)
+    np.testing.assert_allclose(between.state.points, motions[3].points, atol=1e-5)
+    guess = buffer.view(motions[19].time + 0.3)
+    assert guess.concealed
+    assert np.abs(guess.state.points - motions[19].points).max() < 0.1
+    for motion in motions[28:]:
+        buffer.insert(motion)
+    resumed = buffer.view(motions[30].time)
+    settled = buffer.view(motions[40].time)
+    assert np.abs(resumed.state.points - guess.state.points).max() < 0.02  # no jump
+    np.testing.assert_allclose(settled.state.points, motions[40].points, atol=1e-5)
+
+
+@pytest.mark.parametrize("other", ["a face", "more keypoints"])
+def test_another_kind_of_motion_replaces_what_was_there(moving_keypoints, other):
+    buffer = MotionBuffer()
+    for motion in moving_keypoints(10, 5):
+        buffer.insert(motion)
+    changed = state(0.2) if other == "a face" else replace(moving_keypoints(15, 1)[0], time=0.2)
+    buffer.insert(changed)
+    assert len(buffer) == 1
+    assert buffer.view(0.2).state is changed
