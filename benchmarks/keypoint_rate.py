@@ -21,17 +21,16 @@ import json
 import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from benchmarks.codec_run import OPEN_CODE_BITS, Coded, Numbers, at_error, code, milliseconds, order_zero
 from benchmarks.environment import command_line, write_result
 from engine.generators import load_generator
+from engine.generators.keypoint_generator import KeypointGenerator
 from engine.motion import Keypoints, Motion
-from engine.weights import weights_path
 from streaming.codec import CodecConfig
-from streaming.keypoint_statistics import JACOBIAN_RADIUS, keypoint_statistics, weights_digest
+from streaming.keypoint_statistics import JACOBIAN_RADIUS, keypoint_statistics
 from streaming.keypoint_tracks import KeypointTrack, KeypointTracks, keypoint_tracks, pack_clips
 from streaming.motion_statistics import MotionStatistics
 
@@ -151,11 +150,10 @@ def generator_tracks(name: str, size: int, data: Path) -> KeypointTracks:
 
     Raises GeneratorError for a generator that is not there, or is not driven by keypoints.
     """
-    generator: Any = load_generator(name, size)
-    if not hasattr(generator, "detect"):
+    generator = load_generator(name, size)
+    if not isinstance(generator, KeypointGenerator):
         raise SystemExit(f"generator {name} is not driven by keypoints: nothing to measure here")
-    digest = weights_digest(weights_path(name))
-    return KeypointTracks(digest, keypoint_tracks(generator.detect, pack_clips(data, size), size))
+    return KeypointTracks(generator.digest, keypoint_tracks(generator.detect, pack_clips(data, size), size))
 
 
 def plot(path: Path, points: list[Point], count: int) -> None:
@@ -166,15 +164,15 @@ def plot(path: Path, points: list[Point], count: int) -> None:
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
-    styles = {"general": "s--", "learned": "o-", "order-0": "k:"}
+    styles = {"general": "s--", "learned": "o-", "order-0": ":"}
     colours = {delay: f"C{index}" for index, delay in enumerate(DELAYS)}
     for tables, style in styles.items():
         for delay in DELAYS if tables != "order-0" else (1,):
             line = [(p.bits, p.point_error_px) for p in points if (p.tables, p.delay, p.loss) == (tables, delay, 0.0)]
             if line:
-                colour = {"color": colours[delay]} if tables != "order-0" else {}
+                colour = colours[delay] if tables != "order-0" else "black"
                 label = f"{tables}, acknowledged after {delay}"
-                axes.plot(*zip(*line, strict=True), style, label=label, markersize=4, **colour)
+                axes.plot(*zip(*line, strict=True), style, label=label, markersize=4, color=colour)
     if count == 10:
         axes.axvline(OPEN_CODE_BITS, color="grey", linewidth=0.8)
         axes.text(OPEN_CODE_BITS, axes.get_ylim()[1], "nearest open code ", ha="right", va="top", color="grey")

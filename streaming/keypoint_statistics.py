@@ -16,7 +16,6 @@ a change of the local frames) and of what sets each apart from the others (six c
 
 from __future__ import annotations
 
-import hashlib
 import math
 from dataclasses import dataclass, fields
 from functools import cache
@@ -59,11 +58,6 @@ def keypoint_metric(count: int) -> FloatArray:
 def keypoint_limit(count: int) -> FloatArray:
     """(6K,) how large the parameters may be."""
     return np.repeat((POINT_LIMIT, JACOBIAN_LIMIT), (2 * count, 4 * count))
-
-
-def weights_digest(path: Path) -> bytes:
-    """(8 bytes) of a file of weights. Raises OSError."""
-    return hashlib.sha256(path.read_bytes()).digest()[:8]
 
 
 def keypoint_statistics(count: int, digest: bytes, learned: Path | None = None) -> MotionStatistics:

@@ -16,10 +16,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
-from engine.avatar import DEFAULT_GENERATOR, DEFAULT_RUNTIME, LIGHT_GENERATOR, Avatar
+from engine.avatar import DEFAULT_GENERATOR, DEFAULT_RUNTIME, LIGHT_GENERATOR, Avatar, Tracker, load_tracker
 from engine.driving import Posed
-from engine.face.model import FaceModel
-from engine.face.motion_tracker import MotionTracker
 from engine.generators import GeneratorError
 from engine.motion import Motion
 from streaming.inputs import LiveInput
@@ -56,13 +54,20 @@ class Capture:
     the other side holds the last motion.
     """
 
-    def __init__(self, source: LiveInput | MotionTrackPlayer, sender: MediaSender) -> None:
+    def __init__(
+        self,
+        source: LiveInput | MotionTrackPlayer,
+        sender: MediaSender,
+        tracker: Callable[[], Tracker] = load_tracker,
+    ) -> None:
+        """tracker: makes what turns the input's frames into motion, in the thread that will use it."""
         self.frames = 0
         self.frames_without_face = 0
         self.tracking = Distribution()
         "Seconds of work from a camera frame to its face state."
         self._source = source
         self._sender = sender
+        self._tracker = tracker
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         self._ended: asyncio.Future[None] | None = None
@@ -131,7 +136,7 @@ class Capture:
                 self.frames += 1
                 hand(self._sender.send_motion, replace(state, time=state.time + self.offset))
             return
-        with MotionTracker(FaceModel.load()) as tracker:
+        with self._tracker() as tracker:
             while (captured := self._source.read()) is not None and not self._stopping.is_set():
                 at, frame = captured
                 begin = time.perf_counter()

@@ -20,6 +20,7 @@ from engine.avatar import Avatar, Picture, frames_at_once, load_tracker
 from engine.motion import Motion
 from streaming.codec import CodecConfig, MotionEncoder, StreamHeader
 from streaming.inputs import VideoFile
+from streaming.motion_tables import motion_tables
 from streaming.statistics import Distribution
 from visavis.demo import DRIVING, PORTRAIT
 
@@ -130,8 +131,9 @@ def _file_rate(runtime: str, options: Bench, driving: Path, states: list[Motion]
 def _motion(options: Bench, driving: Path, console: Console) -> tuple[Any, Table]:
     tracking, encoding = Distribution(), Distribution()
     states = _tracked(options, driving, console, tracking)
-    header = StreamHeader.begin(states[0], CodecConfig(), origin=states[0].time)
-    encoder, size = MotionEncoder(header), 0
+    tables = motion_tables(options.generator, options.size)
+    header = StreamHeader.begin(states[0], CodecConfig(), tables, states[0].time)
+    encoder, size = MotionEncoder(header, tables), 0
     for state in states:
         begin = time.perf_counter()
         packet = encoder.encode(state, header.tick_of(state.time))

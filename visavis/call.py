@@ -6,14 +6,17 @@ import asyncio
 import logging
 import signal
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from engine.avatar import load_tracker
 from engine.face.portrait import head_picture
 from streaming.inputs import InputError, LiveInput, open_live_input
 from streaming.media_receiver import MediaReceiver
 from streaming.media_sender import MediaSender
+from streaming.motion_tables import motion_tables
 from streaming.motion_track import MotionTrack, MotionTrackPlayer
 from streaming.outputs import FileOutput, Output
 from streaming.page_server import PageOutput, PageServer, PageStatus
@@ -40,7 +43,10 @@ async def _call(options: Call) -> int:
     console = Console(stderr=True)
     picture = head_picture(options.source, PICTURE_SIDE) if options.source is not None else None
     source = _open_capture(options)
-    sender, receiver = MediaSender(picture_rgb=picture), MediaReceiver()
+    tables = motion_tables(options.generator, options.size)
+    sender = MediaSender(picture_rgb=picture, keypoint_statistics=tables)
+    receiver = MediaReceiver(motion_statistics=tables)
+    tracker = partial(load_tracker, options.generator, options.runtime, options.size)
     async with AsyncExitStack() as stack:
         if source is not None:
             stack.callback(source.close)
@@ -57,7 +63,8 @@ async def _call(options: Call) -> int:
         session = await stack.enter_async_context(Session(config, sender, receiver))
         console.print(f"open this page to see and hear the call: {page.url}")
         page.set_status(PageStatus(options.room, "waiting for the other side"))
-        reason = await _until_the_end(session, source, sender, display, page, options.room)
+        capture = Capture(source, sender, tracker) if source is not None else None
+        reason = await _until_the_end(session, capture, display, page, options.room)
         console.print(f"the call ended: {reason}")
         page.end(f"The call ended: {reason}")
         await asyncio.sleep(0.3)  # the page hears of it before its server goes
@@ -66,8 +73,7 @@ async def _call(options: Call) -> int:
 
 async def _until_the_end(
     session: Session,
-    source: LiveInput | MotionTrackPlayer | None,
-    sender: MediaSender,
+    capture: Capture | None,
     display: Display,
     page: PageServer,
     room: str,
@@ -82,8 +88,8 @@ async def _until_the_end(
         asyncio.create_task(display.run()): "the display stopped",
         asyncio.create_task(_report(session, display, page, room)): "the page stopped",
     }
-    if source is not None:
-        ending[asyncio.create_task(Capture(source, sender).run())] = "the input ended"
+    if capture is not None:
+        ending[asyncio.create_task(capture.run())] = "the input ended"
     try:
         done, _ = await asyncio.wait(ending, return_when=asyncio.FIRST_COMPLETED)
         for task in done:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.console import Console
 
 from engine.weights import CARD, VARIABLE, WeightsError, user_folder, weights_folder, weights_name
 from engine.weights.placement import placed
@@ -106,7 +107,8 @@ def _fomm(options: WeightsImport) -> Reading:
     model = read_checkpoint(checkpoint, options.keypoints, Unsaid(align_corners=_told(options))).model
     why = "as told"
     if options.align_corners == "auto":
-        errors = reconstruction_errors(model, _frames())
+        with Console(stderr=True).status(f"trying align_corners on {FRAMES} frames"):
+            errors = reconstruction_errors(model, _frames())
         better = better_alignment(errors)
         model = aligned(model, better or False)
         why = (

@@ -38,7 +38,7 @@ from engine.quality import (
     psnr,
 )
 from engine.quality.identity import Embedding
-from engine.quality.image import ssim_with_map
+from engine.quality.image import MS_SSIM_SIDE, ssim_with_map
 from engine.quality.pose import head_angle_error
 
 Row = dict[str, float]
@@ -128,7 +128,7 @@ class Metrics:
         if previous is not None:
             row["flicker"] = flicker(previous[0], frame, previous[1], true)
         if slow:
-            if self._ms_ssim:
+            if self._ms_ssim and len(frame) >= MS_SSIM_SIDE:
                 row["ms_ssim"] = ms_ssim(frame, true)
             if self._lpips is not None:
                 row["lpips"] = self._lpips(frame, true)

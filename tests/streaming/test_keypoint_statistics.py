@@ -17,7 +17,6 @@ from streaming.keypoint_statistics import (
     general_transform,
     keypoint_metric,
     keypoint_statistics,
-    weights_digest,
 )
 from streaming.motion_kind import KEYPOINTS
 from streaming.motion_statistics import UNITS, MotionStatistics
@@ -137,15 +136,6 @@ def test_general_tables_are_learned_and_survive_a_file(moving_keypoints: MakeMot
 def test_a_count_out_of_range_is_told(count: int):
     with pytest.raises(CodecError, match="expected 1 to 64"):
         keypoint_statistics(count, DIGEST)
-
-
-def test_the_digest_of_weights_is_that_of_their_file(tmp_path):
-    path = tmp_path / "weights.safetensors"
-    path.write_bytes(b"some weights")
-    first = weights_digest(path)
-    path.write_bytes(b"other weights")
-    assert len(first) == 8
-    assert weights_digest(path) != first
 
 
 def test_coordinates_clamp_what_is_far_outside(moving_keypoints: MakeMotions):

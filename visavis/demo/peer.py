@@ -8,17 +8,19 @@ import resource
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import cv2
 import tyro
 
-from engine.avatar import DEFAULT_GENERATOR, DEFAULT_RUNTIME
+from engine.avatar import DEFAULT_GENERATOR, DEFAULT_RUNTIME, load_tracker
 from engine.face.portrait import head_picture
 from streaming.inputs import open_live_input
 from streaming.media_receiver import MediaReceiver
 from streaming.media_sender import MediaSender
+from streaming.motion_tables import motion_tables
 from streaming.outputs import FileOutput
 from streaming.participant import Capture, Display, DisplayConfig
 from streaming.peer import LOOPBACK, IceConfig, PeerConfig
@@ -52,11 +54,13 @@ class DemoPeer:
 async def send(options: DemoPeer) -> dict[str, Any]:
     assert options.source is not None
     assert options.driving is not None
-    sender, receiver = MediaSender(picture_rgb=head_picture(options.source, PICTURE_SIDE)), MediaReceiver()
+    picture, tables = head_picture(options.source, PICTURE_SIDE), motion_tables(options.generator, options.size)
+    sender, receiver = MediaSender(picture_rgb=picture, keypoint_statistics=tables), MediaReceiver()
+    tracker = partial(load_tracker, options.generator, options.runtime, options.size)
     async with Session(_session_config(options), sender, receiver) as session:
         await session.connected()
         await asyncio.sleep(SETTLING_S)
-        capture = Capture(open_live_input(str(options.driving), rate=RATE, loop=True), sender)
+        capture = Capture(open_live_input(str(options.driving), rate=RATE, loop=True), sender, tracker)
         begin, wire_before = time.monotonic(), _wire_bytes(session)
         try:
             async with asyncio.timeout(options.seconds):
@@ -86,7 +90,8 @@ def _wire_bytes(session: Session) -> dict[str, int]:
 
 async def receive(options: DemoPeer) -> dict[str, Any]:
     assert options.record is not None
-    sender, receiver = MediaSender(), MediaReceiver()
+    tables = motion_tables(options.generator, options.size)
+    sender, receiver = MediaSender(), MediaReceiver(motion_statistics=tables)
     config = DisplayConfig(RATE, options.size, options.generator, options.runtime)
     with FileOutput(options.record, options.size, options.size, RATE) as output:
         display = Display(receiver, [output], config)

@@ -65,8 +65,9 @@ def measure_call(
     """
     with tempfile.TemporaryDirectory(prefix="visavis-") as folder:
         recording = Path(folder) / "shown.mp4"
-        render = ["--size", str(size), "--generator", generator, "--runtime", runtime, "--record", str(recording)]
-        capture = ["--source", str(source), "--driving", str(driving), "--seconds", str(seconds)]
+        both = ["--size", str(size), "--generator", generator, "--runtime", runtime]
+        render = [*both, "--record", str(recording)]
+        capture = [*both, "--source", str(source), "--driving", str(driving), "--seconds", str(seconds)]
         sent, received = asyncio.run(_call(capture, render, seconds, Path(folder), console))
         if output is not None:
             times = [media_time - sent["offset"] for _, media_time, _ in received["frames"]]
