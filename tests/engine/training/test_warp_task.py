@@ -203,7 +203,8 @@ def test_the_depth_network_is_left_alone(small_pack, depth, tmp_path):
     model = task.networks()["model"]
     assert isinstance(model, DaGANModel)
     for key, value in model.depth.state_dict().items():
-        torch.testing.assert_close(value, before[key], rtol=0, atol=0, msg=key)
+        if not key.endswith("num_batches_tracked"):  # which files need not have
+            torch.testing.assert_close(value, before[key], rtol=0, atol=0, msg=key)
 
 
 def test_dagan_without_a_trained_depth_network_says_how_to_get_one(small_pack, tmp_path):
