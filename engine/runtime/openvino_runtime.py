@@ -31,12 +31,12 @@ class OpenVinoRuntime(GraphRuntime):
     def __init__(self, config: RuntimeConfig = DEFAULT) -> None:
         super().__init__(config)
         try:
-            import openvino
+            import openvino  # noqa: F401
         except ImportError as error:
             raise RuntimeUnavailableError(
                 "runtime openvino: the package is not installed: pip install openvino"
             ) from error
-        self._core = openvino.Core()
+        self._core = _core_of_process()
 
     def load(self, path: Path, spec: NetworkSpec) -> Network:
         """As `GraphRuntime.load`. Compiled at once for batches and named axes of 1, for others when they come."""
@@ -86,6 +86,19 @@ class OpenVinoRuntime(GraphRuntime):
         except RuntimeError as error:
             raise unreadable(path, self.name, error) from error
         return run
+
+
+@lru_cache(maxsize=1)
+def _core_of_process() -> openvino.Core:
+    """The one core of this process, never let go.
+
+    Its processor plugin puts the thread that loads it on a signal stack of its own. Of two plugins the one that goes
+    last restores the other's stack, which is freed by then: the next signal (Ctrl-C, a child that ends) would kill the
+    process.
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 def _specs(ports: Any) -> tuple[TensorSpec, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -187,6 +188,30 @@ def test_missing_file_is_the_generators_own_error(
     monkeypatch.setattr(small_generator, "graph_path", missing)
     with pytest.raises(GeneratorError, match="visavis export"):
         compiled(name, small_generator)
+
+
+SIGNAL_AFTER_RUNTIMES = """
+import os, signal, sys
+from engine.generators import load_generator
+from engine.runtime import load_runtime
+
+caught = []
+signal.signal(signal.SIGUSR1, lambda number, frame: caught.append(number))
+generator = load_generator("portrait", 256)
+one = load_runtime(sys.argv[1]).compile(generator)
+other = load_runtime(sys.argv[1]).compile(generator)
+del one
+del other
+os.kill(os.getpid(), signal.SIGUSR1)
+assert caught == [signal.SIGUSR1]
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signals on Windows")
+@pytest.mark.parametrize("name", GRAPH_RUNTIMES)
+def test_signals_still_arrive_when_the_runtimes_are_gone(name: str) -> None:
+    pytest.importorskip(name, reason=f"needs {name}")
+    subprocess.run([sys.executable, "-c", SIGNAL_AFTER_RUNTIMES, name], check=True, timeout=120)
 
 
 def test_threads_of_torch_are_those_asked_for() -> None:
