@@ -1,0 +1,78 @@
+"""Bilinear samples of maps at a grid of positions."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engine.kernels.grid_sample_2d_reference import grid_sample_2d_reference
+from engine.kernels.launch import Launcher, float32s, launcher_of, scalar_name, sizes, strides
+from engine.kernels.layout import (
+    channels_together,
+    chunk_of_channels,
+    empty_maps,
+    groups,
+    packed,
+    pixel_blocks,
+    plane_blocks,
+)
+from engine.kernels.sampling_reference import Padding, check_padding, pixel_scale
+
+KERNEL = "grid_sample_2d"
+
+
+def grid_sample_2d(
+    input: Tensor,
+    grid: Tensor,
+    padding: Padding = "zeros",
+    align_corners: bool = False,
+    *,
+    launcher: Launcher | None = None,
+) -> Tensor:
+    """(B, C, h, w) samples of (B, C, H, W) maps at a (B, h, w, 2) grid of x, y, as torch's `grid_sample`.
+
+    -1 and 1 are the outer edges of the outermost pixels, or their centres (`align_corners`). A coordinate that is NaN
+    is outside, or with a border the first pixel. input: float32, float16 or bfloat16 with any strides; with channels
+    together (NHWC in memory) the samples have them so too. grid: any strides; if not float32, it is copied to that.
+    launcher: what runs the kernel; by default CuPy for tensors on a GPU, and none (the reference) on the processor.
+    Raises ValueError for shapes that do not fit, KernelsUnavailableError for tensors on a GPU without CuPy.
+    """
+    check_padding(padding)
+    if input.ndim != 4 or grid.ndim != 4 or grid.shape[3] != 2 or grid.shape[0] != input.shape[0]:
+        raise ValueError(f"expected (B, C, H, W) and (B, h, w, 2), got {tuple(input.shape)} and {tuple(grid.shape)}")
+    if 0 in input.shape[1:]:
+        raise ValueError(f"input: expected at least one channel and pixel, got {tuple(input.shape)}")
+    launcher = launcher or launcher_of(input, grid)
+    if launcher is None:
+        return grid_sample_2d_reference(input, grid, padding, align_corners)
+    batch, channels, height, width = input.shape
+    _, out_height, out_width, _ = grid.shape
+    grid = grid.to(torch.float32)
+    output = empty_maps((batch, channels, out_height, out_width), like=input)
+    if output.numel() == 0:
+        return output
+    extent = sizes(batch, channels, height, width, out_height, out_width)
+    to_pixels = float32s(*pixel_scale(width, align_corners), *pixel_scale(height, align_corners))
+    border = np.int32(padding == "border")
+    if channels_together(input):
+        wide = packed(input, output)
+        steps = [*strides(input, but=1), *strides(grid), *strides(output, but=1)]
+        launcher.launch(
+            KERNEL,
+            "grid_sample_2d_pixels",
+            scalar_name(input.dtype),
+            pixel_blocks(groups(input, wide), out_width, out_height, batch),
+            [input, grid, output, *extent, *steps, *to_pixels, border, np.int32(wide)],
+        )
+    else:
+        each = chunk_of_channels(out_width, out_height, batch, channels)
+        steps = [*strides(input), *strides(grid), *strides(output)]
+        launcher.launch(
+            KERNEL,
+            "grid_sample_2d_planes",
+            scalar_name(input.dtype),
+            plane_blocks(out_width, out_height, batch * -(-channels // each)),
+            [input, grid, output, *extent, *steps, *to_pixels, border, np.int32(each)],
+        )
+    return output
