@@ -92,7 +92,7 @@ def export_generator(
     """
     specs = generator.network_specs()
     modules = {half: generator.torch_module(half) for half in specs}
-    examples = _example_inputs(generator, modules, frames, landmarks, motions)
+    examples = example_inputs(generator, modules, frames, landmarks, motions)
     return {
         half: export_network(modules[half], spec, examples[half], folder / graph_name(half, generator.size), tolerance)
         for half, spec in specs.items()
@@ -155,7 +155,7 @@ def export_network(
         reference = torch_network(module, spec)
         expected = [reference(inputs) for inputs in examples]
         deviations = {
-            runtime.name: _deviations(runtime.load(candidate, spec), examples, expected) for runtime in runtimes
+            runtime.name: measured_deviations(runtime.load(candidate, spec), examples, expected) for runtime in runtimes
         }
         _require_agreement(path, spec, deviations, tolerance)
         os.replace(candidate, path)
@@ -176,7 +176,7 @@ def _installed_runtimes() -> list[GraphRuntime]:
     return runtimes
 
 
-def _example_inputs(
+def example_inputs(
     generator: NeuralGenerator,
     modules: Mapping[Half, nn.Module],
     frames: NDArray[np.uint8],
@@ -292,7 +292,9 @@ def _store_exact_halves(model: ModelProto) -> None:
     model.graph.node.extend([*casts, *nodes])
 
 
-def _deviations(network: Network, examples: Sequence[Tensors], expected: Sequence[Tensors]) -> dict[str, Deviation]:
+def measured_deviations(
+    network: Network, examples: Sequence[Tensors], expected: Sequence[Tensors]
+) -> dict[str, Deviation]:
     worst: dict[str, Deviation] = {}
     for inputs, results in zip(examples, expected, strict=True):
         outputs = network(inputs)

@@ -1,4 +1,4 @@
-"""Shared fixtures: the face clips beside the checkout, where they are."""
+"""Shared fixtures: the face clips beside the checkout, where they are, and networks with random weights."""
 
 from __future__ import annotations
 
@@ -7,10 +7,22 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
+    from torch import nn
+
+    from engine.nets.adaat import AdaATConfig, AdaATNetwork
+    from engine.nets.first_order import FirstOrderConfig, FirstOrderModel
+
+    NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -59,3 +71,55 @@ def parity_folder() -> Path:
     if not (root / "README.md").is_file():
         pytest.skip(f"no parity fixtures at {root}; set VISAVIS_PARITY to their folder to run this test")
     return root
+
+
+@pytest.fixture(scope="session")
+def random_network() -> Callable[[Callable[[], NetworkT], int], NetworkT]:
+    """Makes a network with weights from a seed, in eval mode, that does not fade: no batch norm is the identity."""
+    import torch
+    from torch import nn
+
+    def make(build: Callable[[], NetworkT], seed: int = 0) -> NetworkT:
+        torch.manual_seed(seed)
+        network = build()
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                nn.init.normal_(module.running_mean, 0.0, 0.2)
+                nn.init.uniform_(module.running_var, 0.5, 1.5)
+                nn.init.normal_(module.weight, 1.0, 0.2)
+                nn.init.normal_(module.bias, 0.0, 0.2)
+            elif isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            elif isinstance(module, nn.Linear):  # AdaAT's, whose operators must move
+                nn.init.normal_(module.weight, 0.0, 2.0 / module.in_features**0.5)
+        return network.eval()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def random_adaat(
+    random_network: Callable[[Callable[[], AdaATNetwork], int], AdaATNetwork],
+) -> Callable[[AdaATConfig, int], AdaATNetwork]:
+    """The same for AdaAT."""
+    from engine.nets.adaat import AdaATNetwork
+
+    return lambda config, seed=0: random_network(lambda: AdaATNetwork(config), seed)
+
+
+@pytest.fixture(scope="session")
+def random_first_order(
+    random_network: Callable[[Callable[[], FirstOrderModel], int], FirstOrderModel],
+) -> Callable[[FirstOrderConfig, int], FirstOrderModel]:
+    """The same for the First Order Motion Model, whose Jacobians are near the identity, but not there."""
+    from torch import nn
+
+    from engine.nets.first_order import FirstOrderModel
+
+    def make(config: FirstOrderConfig, seed: int = 0) -> FirstOrderModel:
+        model = random_network(lambda: FirstOrderModel(config), seed)
+        if model.kp_detector.jacobian is not None:
+            nn.init.normal_(model.kp_detector.jacobian.weight, 0.0, 0.01)
+        return model
+
+    return make

@@ -262,6 +262,70 @@ class Evaluate:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PlansBuild:
+    """Build the TensorRT plans of a generator for this GPU, and check them against torch. Takes minutes, once."""
+
+    generator: str = Rendering.generator
+    "Whose networks."
+    size: Size = 256
+    "Side of the frames in pixels."
+    precision: Literal["fp16", "bf16", "fp32"] = "fp16"
+    "Of convolutions; coordinates, softmaxes and statistics have 32 bits always. The runtime uses the plans of fp16."
+    source: Path | None = None
+    "The picture to compare on, instead of the one that comes along."
+    again: bool = False
+    "Build plans that are there already, too."
+
+    def run(self) -> int:
+        from visavis.plans import build
+
+        return build(self)
+
+
+@dataclass(frozen=True)
+class PlansList:
+    """Show which plans are there, for which GPU and TensorRT, and what their comparison with torch found."""
+
+    def run(self) -> int:
+        from visavis.plans import list_plans
+
+        return list_plans()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlansVerify:
+    """Compare the plans of a generator with torch again; fails where one is missing or does not agree."""
+
+    generator: str = Rendering.generator
+    "Whose plans."
+    size: Size = 256
+    "Side of the frames in pixels."
+    precision: Literal["fp16", "bf16", "fp32"] = "fp16"
+    "Which of its plans."
+    source: Path | None = None
+    "The picture to compare on, instead of the one that comes along."
+
+    def run(self) -> int:
+        from visavis.plans import verify
+
+        return verify(self)
+
+
+@dataclass(frozen=True)
+class Plans:
+    """Build, list or verify TensorRT plans: what the runtime `tensorrt` executes on an NVIDIA GPU."""
+
+    action: tyro.conf.OmitArgPrefixes[
+        Annotated[PlansBuild, tyro.conf.subcommand("build", prefix_name=False)]
+        | Annotated[PlansList, tyro.conf.subcommand("list", prefix_name=False)]
+        | Annotated[PlansVerify, tyro.conf.subcommand("verify", prefix_name=False)]
+    ]
+
+    def run(self) -> int:
+        return self.action.run()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Export:
     """Make the files that run without torch (ONNX) from a generator's weights, each checked against torch."""
 
@@ -331,7 +395,7 @@ class Weights:
         return self.action.run()
 
 
-Command = Render | Track | Demo | Serve | Call | Webcam | Bench | Train | Evaluate | Export | Weights
+Command = Render | Track | Demo | Serve | Call | Webcam | Bench | Train | Evaluate | Export | Plans | Weights
 
 COMMANDS: dict[str, Any] = {
     "demo": Demo,
@@ -343,6 +407,7 @@ COMMANDS: dict[str, Any] = {
     "bench": Bench,
     "evaluate": Evaluate,
     "train": Train,
+    "plans": Plans,
     "export": Export,
     "weights": Weights,
 }
