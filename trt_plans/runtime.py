@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, ClassVar, NamedTuple
 
 from numpy.typing import NDArray
@@ -52,7 +52,7 @@ class TensorRTRuntime(NetworkRuntime):
             self._machine = find_machine()
         except RuntimeUnavailableError as error:
             _ = self._torch  # before the line is said: without torch there is nothing that could run instead
-            logger.warning("%s; torch runs the networks instead", error)
+            _say_once(f"{error}; torch runs the networks instead")
 
     @cached_property
     def _torch(self) -> NetworkRuntime:
@@ -116,6 +116,12 @@ class CheckedNetwork:
             logger.warning("%s; torch runs this network instead", str(error).partition("\n")[0])
             return self._by_torch()
         return self._plan
+
+
+@cache
+def _say_once(line: str) -> None:
+    """A command makes several runtimes."""
+    logger.warning(line)
 
 
 def find_machine() -> Machine:

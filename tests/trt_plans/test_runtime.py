@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from engine.runtime import RuntimeConfig, RuntimeUnavailableError
+from trt_plans import runtime as runtime_module
 from trt_plans import tensorrt_package
 from trt_plans.device import Gpu, find_gpu
 from trt_plans.runtime import Machine, TensorRTRuntime
@@ -22,6 +23,11 @@ def has_gpu() -> bool:
     except RuntimeUnavailableError:
         return False
     return True
+
+
+@pytest.fixture(autouse=True)
+def nothing_was_said_yet():
+    runtime_module._say_once.cache_clear()
 
 
 without_gpu = pytest.mark.skipif(has_gpu(), reason="this machine has a GPU")
@@ -58,6 +64,7 @@ def test_machine_without_a_gpu_falls_back_to_torch_with_one_line(portrait, caplo
     assert record.message.endswith("; torch runs the networks instead")
     assert "\n" not in record.message
     caplog.clear()
+    TensorRTRuntime()  # says nothing new
     assert_torch_runs(runtime, portrait)
     assert not caplog.records
 
