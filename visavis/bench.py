@@ -33,6 +33,14 @@ RATE = 25.0
 def bench(options: Bench) -> int:
     """Run the command."""
     console = Console()
+    if options.what == "gpu":
+        from engine.runtime.cuda_runtime import require_cuda
+
+        require_cuda("bench gpu", "there is nothing to measure")
+        from benchmarks.gpu import bench_gpu, write  # needs torch
+
+        write(bench_gpu(console), options.output, console)
+        return 0
     cv2.setNumThreads(1)  # what is left runs the other side of a call; `--runtime auto:1` does the same for networks
     measure = {"render": _render, "motion": _motion, "call": _call}
     figures: Any

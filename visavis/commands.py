@@ -172,9 +172,10 @@ class Webcam(Rendering):
 class Bench(Rendering):
     """Measure this machine: frames per second, latency, bitrate. Prints a table, writes JSON if asked to."""
 
-    what: Annotated[Literal["render", "motion", "call", "loss"], tyro.conf.Positional] = "render"
+    what: Annotated[Literal["render", "motion", "call", "loss", "gpu"], tyro.conf.Positional] = "render"
     """render: the generator alone; motion: camera frames to packets; call: a whole call, both sides on this machine;
-    loss: calls through bad networks, without rendering."""
+    loss: calls through bad networks, without rendering; gpu: kernels and the networks of all generators on an NVIDIA
+    GPU, which takes long and looks at no other option but --output, beside which it also writes a plot."""
     source: Path | None = None
     "Picture; default: the first frame of each driving video that is given, else the one that comes along."
     driving: tuple[Path, ...] = ()

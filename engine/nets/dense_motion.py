@@ -105,8 +105,9 @@ class DenseMotionNetwork(nn.Module):
         small = self.down(source)
         return SourceView(small, heatmaps(points, small.shape[2], small.shape[3], self.config.variance), points)
 
-    def forward(self, source: SourceView, points: Tensor, matrices: Tensor) -> DenseMotion:
-        """points: (B, K, 2) of the frame, moved to the source if need be. matrices: as in `sparse_motions`."""
+    def see(self, source: SourceView, points: Tensor, matrices: Tensor) -> tuple[Tensor, Tensor]:
+        """`motions` and `seen` of `DenseMotion`. points: (B, K, 2) of the frame, moved to the source if need be.
+        matrices: as in `sparse_motions`."""
         count, channels, height, width = source.small.shape
         motions = sparse_motions(source.points, points, matrices, height, width)
         number = motions.shape[1]
@@ -115,7 +116,11 @@ class DenseMotionNetwork(nn.Module):
         moved = moved.view(count, channels, number, height, width).transpose(1, 2)
         change = heatmaps(points, height, width, self.config.variance) - source.heatmaps
         change = torch.cat((torch.zeros_like(change[:, :1]), change), dim=1)[:, :, None]
-        seen = torch.cat((change.to(moved.dtype), moved), dim=2).flatten(1, 2)
+        return motions, torch.cat((change.to(moved.dtype), moved), dim=2).flatten(1, 2)
+
+    def forward(self, source: SourceView, points: Tensor, matrices: Tensor) -> DenseMotion:
+        """Arguments as of `see`."""
+        motions, seen = self.see(source, points, matrices)
         features = self.hourglass(seen)
         mask_logits = self.mask(features)
         masks = torch.softmax(mask_logits.to(motions.dtype), dim=1)

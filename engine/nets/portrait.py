@@ -173,7 +173,7 @@ class ChannelAffine(nn.Module):
     def forward(self, coarse: Tensor, features: Tensor) -> Tensor:
         """coarse: (B, code, h, w), whose mean is the code. features: (B, C, H, W), transformed by channel."""
         code = functional.relu(self.hidden(coarse.mean(dim=(2, 3))))
-        scale, angle, across, down = self.parameters_of(code).unflatten(1, (4, -1)).unbind(dim=1)
+        scale, angle, across, down = torch.unflatten(self.parameters_of(code), 1, (4, -1)).unbind(dim=1)
         scale, angle = 2.0 * torch.sigmoid(scale), torch.pi * torch.tanh(angle)
         cosine, sine = scale * torch.cos(angle), scale * torch.sin(angle)
         grid = pixel_grid(features.shape[-1], features)

@@ -9,6 +9,7 @@ from engine.generators.base import Generator
 from engine.generators.keypoint_generator import Detector, KeypointGenerator
 from engine.generators.neural import NeuralGenerator
 from engine.runtime.base import DEFAULT, Compiled, RuntimeConfig, RuntimeUnavailableError
+from engine.runtime.cuda_runtime import CudaRuntime
 from engine.runtime.network_runtime import NetworkRuntime
 from engine.runtime.numpy_runtime import NumpyRuntime
 from engine.runtime.onnx_runtime import OnnxRuntime
@@ -19,12 +20,12 @@ from engine.weights import WeightsError
 logger = logging.getLogger(__name__)
 
 PREFERENCE: tuple[type[NetworkRuntime], ...] = (OpenVinoRuntime, OnnxRuntime, TorchRuntime)
-"For networks, best first: see benchmarks/results/runtimes.json."
+"For networks on the processor, best first: see benchmarks/results/runtimes.json."
 
 
 class AutoRuntime:
-    """numpy for generators without networks; for the others the first of `PREFERENCE` that is installed, or torch where
-    they were not exported."""
+    """numpy for generators without networks; for the others a GPU where torch finds one, else the first of `PREFERENCE`
+    that is installed, or torch where they were not exported."""
 
     name: ClassVar[str] = "auto"
 
@@ -40,7 +41,11 @@ class AutoRuntime:
         return self._for(generator).detector(generator)
 
     def _for(self, generator: NeuralGenerator) -> NetworkRuntime:
-        """Exported networks where there are some, else torch: imported weights come without."""
+        """On a GPU, else exported networks where there are some, else torch: imported weights come without."""
+        try:
+            return CudaRuntime(self.config)
+        except RuntimeUnavailableError as error:
+            logger.debug("%s", error)
         runtime = self._installed()
         try:
             for half in generator.network_specs():
