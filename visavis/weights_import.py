@@ -57,7 +57,7 @@ def import_weights(options: WeightsImport) -> int:
         raise WeightsError("importing weights needs torch: pip install 'visavis[torch]'") from error
     from engine.weights.importers.checkpoints import sha256_of
 
-    reading = {"fomm": _fomm, "dagan": _dagan, "adaat": _adaat}[options.generator](options)
+    reading = {"fomm": _fomm, "dagan": _dagan, "adaat": _adaat, "iplap": _iplap}[options.generator](options)
     hashes = [(path.name, sha256_of(path)) for path in options.files]
     parameters = sum(parameter.numel() for parameter in reading.network.parameters())
     facts: Facts = [
@@ -164,6 +164,29 @@ def _adaat(options: WeightsImport) -> Reading:
         LICENCE,
         [("network", f"AdaAT, {points} landmarks, {network.config.widths[0]} channels at full size")],
         obstacle,
+    )
+
+
+def _iplap(options: WeightsImport) -> Reading:
+    from engine.weights.importers.iplap import FILES, LICENCE, read_checkpoints, save_imported
+
+    if options.keypoints is not None or options.align_corners != "auto":
+        raise WeightsError("iplap has neither --keypoints nor --align-corners: it is driven by landmarks")
+    if len(options.files) > FILES:
+        raise WeightsError(f"iplap is published as {FILES} files, {len(options.files)} were named")
+    published = read_checkpoints(options.files)
+    config, voice = published.renderer.config, published.landmarks
+    facts = [("network", f"IP-LAP's renderer, faces of {config.side}x{config.side}, for RGB instead of BGR pictures")]
+    if voice is None:
+        facts.append(("voice", "no landmark generator: add landmarkgenerator_checkpoint.pth to drive it by a voice"))
+    else:
+        count = sum(parameter.numel() for parameter in voice.parameters())
+        facts.append(("voice", f"a landmark generator of {count:,} parameters"))
+    return Reading(
+        published.renderer,
+        lambda path: save_imported(published, options.files, path, options.half),
+        LICENCE,
+        facts,
     )
 
 

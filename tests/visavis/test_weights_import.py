@@ -21,6 +21,9 @@ from engine.nets.face_depth import FaceDepthConfig  # noqa: E402
 from engine.nets.first_order import FirstOrderConfig, FirstOrderModel  # noqa: E402
 from engine.nets.first_order_weights import load_model as load_fomm  # noqa: E402
 from engine.nets.hourglass import HourglassConfig  # noqa: E402
+from engine.nets.iplap import IPLAPRenderer, RendererConfig  # noqa: E402
+from engine.nets.iplap_landmarks import LandmarkConfig, LandmarkGenerator  # noqa: E402
+from engine.nets.iplap_weights import load_renderer  # noqa: E402
 from engine.nets.keypoint_detector import KeypointConfig  # noqa: E402
 from engine.weights.stored_header import read_header  # noqa: E402
 from visavis.__main__ import main  # noqa: E402
@@ -28,6 +31,7 @@ from visavis.__main__ import main  # noqa: E402
 MOTION = DenseMotionConfig(hourglass=HourglassConfig(4, 16, 2))
 FOMM = FirstOrderConfig(KeypointConfig(10, hourglass=HourglassConfig(4, 16, 2)), MOTION, 8, 32, residual_blocks=1)
 WARP = FirstOrderConfig(KeypointConfig(5, 4, HourglassConfig(4, 16, 2)), MOTION, 8, 32, residual_blocks=1)
+NARROW = RendererConfig(shallow=2, deep=4, hidden=2, head=2, audio=1, shared=2)
 DAGAN = DaGANConfig(WARP, FaceDepthConfig(width=8))
 
 
@@ -189,8 +193,30 @@ class Payload:
         return (open, (str(self.marker), "w"))
 
 
+def test_both_files_of_iplap_are_imported(home, tmp_path, capsys):
+    networks = IPLAPRenderer(NARROW), LandmarkGenerator(LandmarkConfig(128, 1, feed_forward=8))
+    names = ("renderer_checkpoint.pth", "landmarkgenerator_checkpoint.pth")
+    files = [
+        saved({"state_dict": {f"module.{key}": value for key, value in one.state_dict().items()}}, tmp_path / name)
+        for one, name in zip(networks, names, strict=True)
+    ]
+    assert typed("iplap", files[0]) == 0
+    assert "no landmark generator: add landmarkgenerator_checkpoint.pth" in capsys.readouterr().out
+    assert typed("iplap", *files, "--half", "--force") == 0
+    folder = home / "iplap"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "card.md",
+        "iplap-landmarks.safetensors",
+        "iplap.safetensors",
+    ]
+    assert load_renderer(folder / "iplap.safetensors").config == NARROW
+    card = (folder / "card.md").read_text()
+    for words in ("Apache-2.0", "RGB instead of BGR", "a landmark generator of", *names):
+        assert words in card
+
+
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "2019"])
-@pytest.mark.parametrize("name", ["fomm", "dagan", "adaat"])
+@pytest.mark.parametrize("name", ["fomm", "dagan", "adaat", "iplap"])
 def test_code_in_a_checkpoint_is_not_executed(home, tmp_path, capsys, name, zipped):
     marker, path = tmp_path / "executed", tmp_path / "evil.pth.tar"
     torch.save({**fomm_content(), "epoch": Payload(marker)}, path, _use_new_zipfile_serialization=zipped)
@@ -243,6 +269,9 @@ def test_files_that_do_not_fit_are_named_with_the_reason(home, tmp_path, fomm_fi
         ("adaat", dagan_files[2]): "depth.pth: not weights of AdaAT",
         ("adaat", saved(nan_adaat, tmp_path / "inf.pth")): "out_conv.bias holds values that are not finite",
         ("adaat", adaat, "--keypoints", 10): "adaat has neither --keypoints nor --align-corners",
+        ("iplap", fomm_file): "vox-cpk.pth.tar: not a checkpoint of IP-LAP: neither state_dict",
+        ("iplap", fomm_file, "--align-corners", "yes"): "iplap has neither --keypoints nor --align-corners",
+        ("iplap", fomm_file, fomm_file, fomm_file): "iplap is published as 2 files, 3 were named",
     }
     for arguments, reason in cases.items():
         assert reason in refusal(capsys, *arguments), arguments
