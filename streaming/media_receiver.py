@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -11,6 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from engine.audio.voice_motion import VoiceModel
 from streaming.clock import PlayoutClock, PlayoutConfig, SerialUnwrapper
 from streaming.codec import CodecError, MotionDecoder, MotionMismatchError, MotionStatistics, StreamHeader
 from streaming.jitter_buffer import CAPACITY as VOICE_CAPACITY
@@ -19,6 +21,8 @@ from streaming.media import AUDIO_RATE_HZ, RGB, Samples
 from streaming.playout import MotionBuffer, MotionView
 from streaming.statistics import ReceiverStatistics
 from streaming.voice import VoicePacket
+from streaming.voice_animation import VoiceAnimation
+from streaming.voice_fill import VoiceFill
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +31,8 @@ ACKNOWLEDGE_EVERY = 2
 and the transport's own acknowledgement of it, each costs some 190 bytes on the wire."""
 RECOVER_AFTER = 0.5
 "Seconds without any motion packet that decodes, while others come, after which the decoder begins anew."
+VOICE_DRIVES_AFTER = 1.0
+"Seconds without motion after which the playout waits for the motion that is made of the voice."
 READ_BLOCK_LIMIT = 0.1
 "Seconds; a longer read than this does not lengthen the playout delay any more."
 
@@ -39,9 +45,11 @@ class MediaReceiver:
         config: PlayoutConfig | None = None,
         acknowledge_every: int = ACKNOWLEDGE_EVERY,
         motion_statistics: MotionStatistics | None = None,
+        voice_model: VoiceModel | None = None,
     ) -> None:
         """acknowledge_every: motion packets for each acknowledgement, at least 1. motion_statistics: the tables of the
-        motion that drives this side's avatar (`streaming.keypoint_statistics`), without which it is faces."""
+        motion that drives this side's avatar (`streaming.keypoint_statistics`), without which it is faces. voice_model:
+        lets the other side's voice move the face where there is no motion; for avatars that are driven by faces."""
         if acknowledge_every < 1:
             raise ValueError(f"acknowledge_every: expected at least 1, got {acknowledge_every}")
         self._acknowledge_every = acknowledge_every
@@ -58,8 +66,11 @@ class MediaReceiver:
         "Local time at which the other side's media clock was 0, as far as pings can tell."
         self._picture_arrived = asyncio.Event()
         self._lock = threading.Lock()
-        self._motion = MotionBuffer()
+        self._motion = MotionBuffer(eases=voice_model is None)
         self._voice = VoiceBuffer()
+        self._animation = None if voice_model is None else VoiceAnimation(voice_model)
+        self._fill = VoiceFill()
+        self._motion_arrival = -math.inf
         self._heard: tuple[float, float, float] | None = None
         self._begin()
 
@@ -87,9 +98,13 @@ class MediaReceiver:
             if media_time is None:
                 return None
             newest = self._motion.newest
-            if newest is not None:
-                media_time = max(media_time, min(media_time + ahead, newest.time))
-            return self._motion.view(media_time)
+            known = None if newest is None else newest.time
+            if self._animation is not None and (known is None or known < media_time):
+                known = self._animation.reached
+            if known is not None:
+                media_time = max(media_time, min(media_time + ahead, known))
+            view = self._motion.view(media_time)
+            return view if self._animation is None else self._fill.view(view, media_time, self._animation)
 
     def read_audio(self, count: int, now: float | None = None) -> Samples:
         """The next (count,) int16 mono samples at 48 kHz, for an output that plays the first of them at `now`.
@@ -165,6 +180,9 @@ class MediaReceiver:
             self.clock.reset()
             self._motion.clear()
             self._voice.begin()
+            self._fill.begin()
+            if self._animation is not None:
+                self._animation.begin()
             self._heard = None
             self.peer_epoch = None
 
@@ -206,6 +224,7 @@ class MediaReceiver:
             statistics.decode.add(time.perf_counter() - begin)
             media_time = self._decoder.header.time_of(tick)
             self.clock.motion_arrived(media_time, now)
+            self._motion_arrival = now
             self._motion.insert(replace(state, time=media_time))
             statistics.motion_late = self._motion.late
             if self.peer_epoch is not None:
@@ -254,11 +273,20 @@ class MediaReceiver:
         assert self._rtp_origin is not None
         position = self._rtp_times.unwrap(timestamp - self._rtp_origin)
         self.clock.voice_arrived(position / AUDIO_RATE_HZ, now)
-        self._voice.insert(VoicePacket(position, payload, self._rtp_sequence.unwrap(sequence)))
+        packet = VoicePacket(position, payload, self._rtp_sequence.unwrap(sequence))
+        self._voice.insert(packet)
+        if self._animation is not None:
+            self._animate(self._animation, packet, now)
         statistics, voice = self.statistics, self._voice
         statistics.voice_late, statistics.voice_lost = voice.late, voice.lost
         statistics.voice_malformed = voice.malformed
         statistics.voice_concealed_ms = voice.concealed_samples * 1000 / AUDIO_RATE_HZ
+
+    def _animate(self, animation: VoiceAnimation, packet: VoicePacket, now: float) -> None:
+        """Let the animation hear the voice ahead of its playout, which waits for its motion as for a camera's."""
+        animation.receive(packet)
+        if animation.reached is not None and now - self._motion_arrival > VOICE_DRIVES_AFTER:
+            self.clock.motion_arrived(animation.reached, now)
 
     def receive_picture(self, picture_rgb: RGB) -> None:
         """The source picture of the other side, decoded."""

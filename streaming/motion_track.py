@@ -158,6 +158,9 @@ def _reason(error: BaseException) -> str:
 class MotionTrackPlayer:
     """A motion track in real time: states and voice become due at their times after the first read."""
 
+    has_picture = True
+    "There is something to `read`, as with a `LiveInput`."
+
     def __init__(
         self,
         track: MotionTrack,

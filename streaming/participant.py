@@ -79,8 +79,12 @@ class Capture:
         """
         loop = asyncio.get_running_loop()
         self._ended = loop.create_future()
-        works = [self._capture_video, self._capture_audio] if self._source.has_audio else [self._capture_video]
-        self._threads = [threading.Thread(target=self._guarded, args=(work, loop), daemon=True) for work in works]
+        # How the first one ends is how the capture ends.
+        works = [self._capture_video] * self._source.has_picture + [self._capture_audio] * self._source.has_audio
+        self._threads = [
+            threading.Thread(target=self._guarded, args=(work, number == 0, loop), daemon=True)
+            for number, work in enumerate(works)
+        ]
         for thread in self._threads:
             thread.start()
         try:
@@ -95,8 +99,8 @@ class Capture:
         for thread in self._threads:
             thread.join(JOIN_TIMEOUT_S)
 
-    def _guarded(self, work: Callable[[Hand], None], loop: asyncio.AbstractEventLoop) -> None:
-        """A thread's life: how the video's ends, or any error, is how the capture ends."""
+    def _guarded(self, work: Callable[[Hand], None], leads: bool, loop: asyncio.AbstractEventLoop) -> None:
+        """A thread's life: how the leading one's ends, or any error, is how the capture ends."""
 
         def hand(send: Callable[..., None], *arguments: Any) -> None:
             loop.call_soon_threadsafe(self._send, send, *arguments)
@@ -106,7 +110,7 @@ class Capture:
             work(hand)
         except Exception as raised:
             error = raised
-        if error is None and work == self._capture_audio:
+        if error is None and not leads:
             return  # sound may be shorter than the picture
         with suppress(RuntimeError):  # the loop is closed: nobody is left to be told
             loop.call_soon_threadsafe(self._end, error)
@@ -190,6 +194,7 @@ class Display:
         self._rendering_takes = 0.0
         self._warned = False
         self._told_of_motion = False
+        self._measured_from: Motion | None = None
         self.shown = 0
         "Frames shown so far."
         self.frames: deque[DisplayedFrame] = deque(maxlen=FRAMES_KEPT)
@@ -225,6 +230,7 @@ class Display:
                 picture = await self.receiver.wait_for_picture()
                 try:
                     avatar = await loop.run_in_executor(self._executor, self._avatar, picture)
+                    self._measured_from = None
                 except ValueError as error:
                     # The other side chose the picture: a bad one must not cost us the voice.
                     avatar = None
@@ -232,7 +238,7 @@ class Display:
                 continue  # that took a moment: this view is late by now
             if avatar is None:
                 continue
-            state = self._driven(avatar, view.state)
+            state = self._driven(avatar, view)
             if state is None:
                 continue
             self._in_order.put_nowait((view, loop.run_in_executor(self._executor, self._render, avatar, state)))
@@ -261,14 +267,17 @@ class Display:
             at_once=RENDERED_AT_ONCE,
         )
 
-    def _driven(self, avatar: Avatar, motion: Motion) -> Posed | None:
+    def _driven(self, avatar: Avatar, view: MotionView) -> Posed | None:
         """What the avatar is to look like; None for motion that cannot drive it, which must not cost us the voice.
 
         The receiver refuses other motion than it was told to expect (`MediaReceiver.motion_refused`); this is for one
         that was told something else than the generator needs.
         """
         try:
-            return avatar.transfer(motion)
+            if view.origin is not None and view.origin is not self._measured_from:
+                avatar.begin(view.origin)
+                self._measured_from = view.origin
+            return avatar.transfer(view.state)
         except GeneratorError as error:
             if not self._told_of_motion:
                 self._told_of_motion = True

@@ -127,6 +127,8 @@ class MotionView:
     "Media time of the newest motion that went into the state, at most `media_time`: older if packets are missing."
     concealed: bool
     "True if motion is missing at this time and the state is a guess."
+    origin: Motion | None = None
+    "What relative motion is to be measured from, where that is known; another one when another driver takes over."
 
     @property
     def age(self) -> float:
@@ -137,7 +139,9 @@ class MotionView:
 class MotionBuffer:
     """Keeps the newest states in the order of their times."""
 
-    def __init__(self) -> None:
+    def __init__(self, eases: bool = True) -> None:
+        """eases: whether motion that comes back is blended in here, and not by who shows something else meanwhile."""
+        self._eases = eases
         self._states: list[Motion] = []
         self._times: list[float] = []
         self._shown = -math.inf
@@ -176,7 +180,8 @@ class MotionBuffer:
             return None
         view = self._at(media_time)
         last = self._last
-        if last is not None and last.concealed and last.age > EASE and view.shown_time > last.shown_time:
+        back = last is not None and last.concealed and last.age > EASE and view.shown_time > last.shown_time
+        if last is not None and back and self._eases:
             self._ease = _eased_from(last, media_time)
         if self._ease is not None:
             view = replace(view, state=self._ease(view.state, media_time))

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from engine.audio.voice_motion import VoiceModel
 from engine.avatar import load_tracker
 from engine.face.portrait import head_picture
-from streaming.inputs import InputError, LiveInput, open_live_input
+from streaming.inputs import InputError, LiveInput, Microphone, VoiceOnly, open_live_input
 from streaming.media_receiver import MediaReceiver
 from streaming.media_sender import MediaSender
 from streaming.motion_tables import motion_tables
@@ -45,7 +46,8 @@ async def _call(options: Call) -> int:
     source = _open_capture(options)
     tables = motion_tables(options.generator, options.size)
     sender = MediaSender(picture_rgb=picture, keypoint_statistics=tables)
-    receiver = MediaReceiver(motion_statistics=tables)
+    # Tables are for motion of another kind than a voice can say.
+    receiver = MediaReceiver(motion_statistics=tables, voice_model=VoiceModel.load() if tables is None else None)
     tracker = partial(load_tracker, options.generator, options.runtime, options.size)
     async with AsyncExitStack() as stack:
         if source is not None:
@@ -122,6 +124,10 @@ async def _report(session: Session, display: Display, page: PageServer, room: st
 def _open_capture(options: Call) -> LiveInput | MotionTrackPlayer | None:
     if options.camera == "none":
         return None
+    if options.camera == "off":
+        if options.microphone == "none":
+            raise InputError("--camera off sends your voice alone: leave out --microphone none")
+        return VoiceOnly(Microphone("" if options.microphone == "auto" else options.microphone))
     if options.camera.endswith(".npz"):
         return MotionTrackPlayer(MotionTrack.load(options.camera))
     microphone = {"none": None, "auto": ""}.get(options.microphone, options.microphone)

@@ -56,6 +56,35 @@ class Render(Rendering):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Speak(Rendering):
+    """Animate a picture with a voice: the mouth follows it, the head nods and blinks; writes an mp4 with the sound."""
+
+    source: tuple[Path, ...]
+    "The picture to animate: one person, face visible. More pictures of the same person lend what it does not show."
+    audio: Path
+    "The voice: any sound file, or a video with sound."
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    "The mp4 to write."
+    mouth: float = 1.0
+    "How wide the mouth opens, against what is most probable: 0 to 3."
+    head: float = 1.0
+    "How much the head moves, against people who talk: 0 to 3."
+    seed: int = 0
+    "Another number gives other nods and blinks."
+    crop: Literal["auto", "none"] = "auto"
+    "auto: find the head and crop around it; none: the picture already is a square head crop, keep its geometry."
+    paste_back: bool = False
+    "Put the moving head back into the full picture instead of showing the square crop."
+    quiet: bool = False
+    "No progress bar and no summary."
+
+    def run(self) -> int:
+        from visavis.speak import speak
+
+        return speak(self)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Demo(Rendering):
     """Watch a call: one process sends face motion and voice, another one renders the talking head.
 
@@ -123,7 +152,8 @@ class Call(Rendering):
     server: str = "http://127.0.0.1:8710"
     "Where `visavis serve` runs."
     camera: str = "camera"
-    "camera, camera:1 or /dev/video2; a video file with sound; a recorded motion track (.npz); none: send nothing."
+    """camera, camera:1 or /dev/video2; a video file with sound; a recorded motion track (.npz); off, or a sound file:
+    your voice alone moves your picture; none: send nothing."""
     microphone: str = "auto"
     "auto: the sound of a video file, else the default microphone; none: no voice; or a device name."
     stun: str | None = None
@@ -397,11 +427,12 @@ class Weights:
         return self.action.run()
 
 
-Command = Render | Track | Demo | Serve | Call | Webcam | Bench | Train | Evaluate | Export | Plans | Weights
+Command = Render | Speak | Track | Demo | Serve | Call | Webcam | Bench | Train | Evaluate | Export | Plans | Weights
 
 COMMANDS: dict[str, Any] = {
     "demo": Demo,
     "render": Render,
+    "speak": Speak,
     "track": Track,
     "serve": Serve,
     "call": Call,

@@ -23,6 +23,7 @@ VOICE_RATE_HZ = 16_000
 
 _REFUSED_FORMATS = {"tty", "concat", "hls", "dash"}
 "What FFmpeg would open but is no sound: text drawn as a picture, and lists of other files."
+_PLAYLIST = b"#EXTM3U"
 _LATE_LIMIT_S = 60
 "The latest beginning of a sound that is filled with silence: the time stamps of a damaged file may claim any."
 _RATES_HZ = (1_000, 768_000)
@@ -58,31 +59,34 @@ class SoundFile:
         A damaged file yields what can be decoded; `problem` says afterwards what is missing.
         """
         self.problem = None
-        resampler, layout, begun = None, None, False
+        resampler: _Resampler | None = None
         with self._open() as container:
             for frame in self._decoded(container):
                 if not _RATES_HZ[0] <= frame.sample_rate <= _RATES_HZ[1]:
                     raise SoundError(f"{self.path}: {frame.sample_rate} samples a second; 1000 to 768000 are read")
-                if not begun:
+                if resampler is None:
                     yield from _silence_before(frame, rate_hz)
-                    begun = True
-                now = (frame.format.name, frame.layout.name, frame.sample_rate)
-                if resampler is None or now != layout:
+                if resampler is None or not resampler.takes(frame):
                     if resampler is not None:
-                        yield from _waves(resampler.resample(None))
-                    resampler, layout = av.AudioResampler(format="fltp", layout="mono", rate=rate_hz), now
-                frame.pts = None  # the resampler would fill holes in its own way
-                yield from _waves(resampler.resample(frame))
+                        yield from resampler.finish()
+                    resampler = _Resampler(frame, rate_hz)
+                yield from resampler.push(frame)
             if resampler is not None:
-                yield from _waves(resampler.resample(None))
+                yield from resampler.finish()
 
     def _open(self) -> InputContainer:
         if not self.path.exists():
             raise SoundError(f"{self.path}: no such file")
         if self.path.is_dir():
             raise SoundError(f"{self.path}: is a folder; name a sound file")
-        if self.path.is_file() and self.path.stat().st_size == 0:
-            raise SoundError(f"{self.path}: is empty")
+        if self.path.is_file():
+            with open(self.path, "rb") as file:
+                head = file.read(len(_PLAYLIST))
+            if not head:
+                raise SoundError(f"{self.path}: is empty")
+            # FFmpeg would look for the files that it lists, for minutes.
+            if head == _PLAYLIST:
+                raise SoundError(f"{self.path}: {_NOT_SOUND} (a list of other files)")
         try:
             # "file:" and the whitelist: neither a name nor a playlist inside may make FFmpeg open anything else.
             container = av.open(
@@ -136,12 +140,45 @@ def _silence_before(frame: Any, rate_hz: int) -> Iterator[Wave]:
         yield np.zeros(block, np.float32)
 
 
-def _waves(frames: list[Any]) -> Iterator[Wave]:
-    for frame in frames:
-        wave = np.asarray(frame.to_ndarray(), np.float32).reshape(-1)
-        if wave.size:
-            # A file of floats may hold anything.
-            yield np.clip(np.nan_to_num(wave, nan=0.0, posinf=1.0, neginf=-1.0), -1.0, 1.0)
+class _Resampler:
+    """Frames of one kind to one channel; exactly as many samples as belong to their time, however few."""
+
+    def __init__(self, frame: Any, rate_hz: int) -> None:
+        self._kind = _kind(frame)
+        self._rate = Fraction(rate_hz, frame.sample_rate)
+        self._resampler = av.AudioResampler(format="fltp", rate=rate_hz)
+        self._taken = self._given = 0
+
+    def takes(self, frame: Any) -> bool:
+        return _kind(frame) == self._kind
+
+    def push(self, frame: Any) -> Iterator[Wave]:
+        frame.pts = None  # the resampler would fill holes in its own way
+        self._taken += frame.samples
+        yield from self._resampled(frame)
+
+    def finish(self) -> Iterator[Wave]:
+        """What the filter still holds, by silence that follows: flushed alone, it keeps the shortest sounds."""
+        form, layout, rate = self._kind
+        silence = av.AudioFrame(form, layout, max(rate // 10, 64))
+        silence.sample_rate = rate
+        for plane in silence.planes:
+            plane.update((b"\x80" if form.startswith("u8") else b"\0") * plane.buffer_size)
+        yield from self._resampled(silence)
+
+    def _resampled(self, frame: Any) -> Iterator[Wave]:
+        for resampled in self._resampler.resample(frame):
+            # The mean here and not in the resampler, whose mixing of channels would exceed full scale.
+            wave = np.asarray(resampled.to_ndarray(), np.float32).mean(axis=0)
+            wave = wave[: max(round(self._taken * self._rate) - self._given, 0)]
+            self._given += wave.size
+            if wave.size:
+                # A file of floats may hold anything.
+                yield np.clip(np.nan_to_num(wave, nan=0.0, posinf=1.0, neginf=-1.0), -1.0, 1.0)
+
+
+def _kind(frame: Any) -> tuple[str, str, int]:
+    return frame.format.name, frame.layout.name, frame.sample_rate
 
 
 def _reason(error: Exception) -> str:

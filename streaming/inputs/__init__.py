@@ -1,11 +1,12 @@
-"""Where a call or a rendering comes from: a camera, a video file with sound, or a recorded motion track."""
+"""Where a call or a rendering comes from: a camera, a video file with sound, a voice alone, a recorded motion track."""
 
 from __future__ import annotations
 
 from streaming.inputs.base import LiveInput
 from streaming.inputs.camera import Camera
 from streaming.inputs.microphone import Microphone
-from streaming.inputs.video_file import VideoFile, VideoFilePlayer
+from streaming.inputs.video_file import NoPictureError, VideoFile, VideoFilePlayer
+from streaming.inputs.voice_only import SoundFilePlayer, VoiceOnly
 from streaming.media import InputError
 from streaming.motion_track import MotionTrack
 
@@ -15,8 +16,10 @@ __all__ = [
     "LiveInput",
     "Microphone",
     "MotionTrack",
+    "SoundFilePlayer",
     "VideoFile",
     "VideoFilePlayer",
+    "VoiceOnly",
     "open_input",
     "open_live_input",
 ]
@@ -33,13 +36,16 @@ def open_input(spec: str) -> VideoFile | MotionTrack:
 
 
 def open_live_input(spec: str, rate: float = 25.0, loop: bool = False, microphone: str | None = None) -> LiveInput:
-    """A camera or a video file in real time, at most `rate` frames a second. Raises InputError.
+    """A camera, a video file or a sound file in real time, at most `rate` frames a second. Raises InputError.
 
-    loop: a file starts again at its end. microphone: with a camera only; empty: the default one, None: no sound.
+    loop: a video file starts again at its end. microphone: with a camera only; empty: the default one, None: no sound.
     """
     device = _camera_device(spec)
     if device is None:
-        return VideoFilePlayer(VideoFile(spec, max_side=1280), rate=rate, loop=loop)
+        try:
+            return VideoFilePlayer(VideoFile(spec, max_side=1280), rate=rate, loop=loop)
+        except NoPictureError:
+            return SoundFilePlayer(spec)
     return Camera(device, rate=rate, microphone=Microphone(microphone) if microphone is not None else None)
 
 

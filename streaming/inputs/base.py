@@ -17,6 +17,8 @@ class LiveInput(ABC):
     """
 
     has_audio: bool
+    has_picture: bool = True
+    "False for a voice alone, whose `read` delivers nothing."
     dropped: int = 0
     "Frames that were skipped because the reader came too late for them."
     epoch: float | None = None

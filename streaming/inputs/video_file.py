@@ -42,6 +42,10 @@ _PROBLEMS = {
 }
 
 
+class NoPictureError(InputError):
+    """A file that is sound alone."""
+
+
 class VideoFile:
     """A video file, read as often as asked for. Time 0 is its first frame, for the sound as well.
 
@@ -66,7 +70,7 @@ class VideoFile:
         self.problem = None
         with self._open() as container:
             if not container.streams.video:
-                raise InputError(f"{self.path}: has no picture, only sound; name a file with a video stream")
+                raise NoPictureError(f"{self.path}: has no picture, only sound; name a file with a video stream")
             stream = container.streams.video[0]
             if stream.codec_context is None:
                 raise InputError(f"{self.path}: its video codec is not known here; re-encode it as H.264")

@@ -7,8 +7,10 @@ import re
 import secrets
 import signal
 import sys
+import wave
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks.browser import find_chromium, measure_page
@@ -77,6 +79,23 @@ async def test_two_callers_and_the_recording(tmp_path: Path) -> None:
     shown = [frame for _, frame in video.frames()]
     assert len(shown) > 0.6 * VideoFile(DRIVING).duration * 25
     assert abs(video.read_audio()).max() > 3000
+
+
+async def test_a_voice_alone_moves_the_picture(tmp_path: Path) -> None:
+    recording, sound, token = tmp_path / "call.mp4", tmp_path / "voice.wav", secrets.token_urlsafe(12)
+    with wave.open(str(sound), "wb") as file:
+        file.setparams((1, 2, 48_000, 0, "NONE", ""))
+        file.writeframes(np.tile(VideoFile(DRIVING).read_audio(), 3)[: 6 * 48_000].tobytes())
+    async with Program("serve", "--port", "0") as server:
+        room = ["--room", "test", "--token", token, "--server", await server.address(), "--page-port", "0"]
+        async with Program("call", *room, *LIGHT, "--camera", "none", "--record", recording) as watching:
+            await watching.address()
+            async with Program("call", *room, "--camera", sound, "--source", PORTRAIT) as talking:
+                assert (await talking.end(60))[0] == 0
+            assert (await watching.end(20))[0] == 0
+    shown = [frame.astype(int) for _, frame in VideoFile(recording).frames()]
+    assert len(shown) > 12
+    assert max(abs(frame - shown[0]).mean() for frame in shown) > 1
 
 
 @pytest.mark.browser

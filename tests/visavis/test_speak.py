@@ -1,0 +1,101 @@
+"""`visavis speak`: a voice in, a talking head out; and voices that are odd."""
+
+from __future__ import annotations
+
+import wave
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from visavis.__main__ import main
+from visavis.demo import PORTRAIT
+
+
+def write_wav(path: Path, samples: np.ndarray, rate: int = 16_000) -> Path:
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1 if samples.ndim == 1 else samples.shape[1])
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes(np.rint(32767 * samples).astype("<i2").tobytes())
+    return path
+
+
+def buzz(seconds: float, rate: int = 16_000, level: float = 0.3) -> np.ndarray:
+    moment = np.arange(round(seconds * rate)) / rate
+    return level * np.sign(np.sin(2 * np.pi * 130 * moment)) * (np.sin(2 * np.pi * 4 * moment) > 0)
+
+
+def speak(audio: Path, output: Path, *options: str) -> int:
+    files = ["--source", str(PORTRAIT), "--audio", str(audio), "-o", str(output), "--generator", "mesh"]
+    return main(["speak", *files, "--size", "256", *options])
+
+
+def frames_and_sound(path: Path) -> tuple[list[np.ndarray], float]:
+    with av.open(str(path)) as file:
+        frames = [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
+    with av.open(str(path)) as file:
+        return frames, sum(frame.samples / frame.sample_rate for frame in file.decode(audio=0))
+
+
+def test_a_frame_for_every_forty_milliseconds_of_sound(tmp_path):
+    assert speak(write_wav(tmp_path / "a.wav", buzz(0.6)), tmp_path / "a.mp4", "--quiet") == 0
+    frames, seconds = frames_and_sound(tmp_path / "a.mp4")
+    assert len(frames) == 15
+    assert frames[0].shape == (256, 256, 3)
+    assert seconds == pytest.approx(0.6, abs=0.05)
+    assert max(np.abs(one.astype(int) - frames[0]).mean() for one in frames) > 0.3
+
+
+def test_the_seed_decides(tmp_path):
+    audio = write_wav(tmp_path / "a.wav", buzz(0.4))
+    for name, seed in (("a", "0"), ("b", "0"), ("c", "1")):
+        assert speak(audio, tmp_path / f"{name}.mp4", "--seed", seed, "--quiet") == 0
+    one, same, other = (frames_and_sound(tmp_path / f"{name}.mp4")[0] for name in "abc")
+    np.testing.assert_array_equal(one, same)
+    assert any((a != b).any() for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("samples", "rate", "frames"),
+    [
+        (np.stack((buzz(0.2, 44_100), np.zeros(8820)), axis=1), 44_100, 5),
+        (buzz(0.2, 8_000), 8_000, 5),
+        (np.clip(100 * buzz(0.2), -1, 1), 16_000, 5),
+        (buzz(0.001, 48_000), 48_000, 1),
+    ],
+    ids=["stereo", "8 kHz", "clipped", "1 ms"],
+)
+def test_odd_voices_are_spoken(tmp_path, samples, rate, frames):
+    assert speak(write_wav(tmp_path / "a.wav", samples, rate), tmp_path / "a.mp4", "--quiet") == 0
+    assert len(frames_and_sound(tmp_path / "a.mp4")[0]) == frames
+
+
+def test_silence_is_said(tmp_path, capsys):
+    assert speak(write_wav(tmp_path / "a.wav", np.zeros(3200)), tmp_path / "a.mp4") == 0
+    assert "is silent" in " ".join(capsys.readouterr().err.split())
+
+
+def test_what_cannot_be_spoken_is_one_clear_line_and_writes_nothing(tmp_path, capsys):
+    def error(*arguments: str) -> str:
+        capsys.readouterr()
+        assert main(["speak", "-o", str(tmp_path / "out.mp4"), *arguments]) == 1
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        return line
+
+    source, mesh = ("--source", str(PORTRAIT)), ("--generator", "mesh", "--size", "256")
+    voice = str(write_wav(tmp_path / "a.wav", buzz(0.2)))
+    (tmp_path / "text.wav").write_bytes(b"no sound at all, only words" * 30)
+    empty = str(write_wav(tmp_path / "empty.wav", np.zeros(0)))
+    assert "no such file" in error(*source, "--audio", str(tmp_path / "none.wav"), *mesh)
+    assert "not a sound file" in error(*source, "--audio", str(tmp_path / "text.wav"), *mesh)
+    assert "holds no sound" in error(*source, "--audio", empty, *mesh)
+    assert "has no sound" in error(*source, "--audio", str(PORTRAIT), *mesh)
+    assert "expected 0 to 3" in error(*source, "--audio", voice, "--mouth", "9", *mesh)
+    assert "generator fomm" in error(*source, "--audio", voice, "--generator", "fomm")
+    cv2.imwrite(str(tmp_path / "grey.png"), np.full((256, 256, 3), 128, np.uint8))
+    assert "face" in error("--source", str(tmp_path / "grey.png"), "--audio", voice, *mesh)
+    assert not list(tmp_path.glob("*.mp4"))
+    assert not list(tmp_path.glob(".*.part"))
