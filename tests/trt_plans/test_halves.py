@@ -27,11 +27,12 @@ from engine.generators import ENTRY_POINT  # noqa: E402
 from engine.generators.keypoint_generator import KeypointGenerator  # noqa: E402
 from engine.generators.neural import NetworkSpec, NeuralGenerator, TensorSpec, torch_network  # noqa: E402
 from engine.generators.portrait import PortraitGenerator  # noqa: E402
-from engine.nets import adaat, dagan, first_order  # noqa: E402
+from engine.nets import adaat, dagan, first_order, iplap  # noqa: E402
 from engine.nets.dense_motion import DenseMotionConfig  # noqa: E402
 from engine.nets.face_depth import FaceDepthConfig  # noqa: E402
 from engine.nets.hourglass import HourglassConfig  # noqa: E402
 from engine.nets.keypoint_detector import KeypointConfig  # noqa: E402
+from engine.nets.merged_modulation import merged_for_inference  # noqa: E402
 from trt_plans.network import prepared  # noqa: E402
 from trt_plans.operators import REPLACEMENTS, obstacles  # noqa: E402
 from trt_plans.plugin_nodes import plugins_in, without_functions  # noqa: E402
@@ -53,6 +54,7 @@ DAGAN = dagan.DaGANConfig(
     replace(FIRST_ORDER, detector=replace(FIRST_ORDER.detector, channels=4)), FaceDepthConfig(width=4)
 )
 ADAAT = adaat.AdaATConfig(divisor=16, transform_blocks=3)
+IPLAP = iplap.RendererConfig(side=SIZE, shallow=4, deep=8, hidden=2, head=3, audio=1, shared=5)
 
 Half = tuple[Any, list[Any]]
 "A network and what goes into it, as torch tensors of batch 2."
@@ -99,6 +101,22 @@ def halves(random_first_order, random_network, random_adaat) -> dict[str, Half]:
         landmarks = torch.rand(2, ADAAT.landmarks, 2) * 1.6 - 0.8
         found["adaat encode"] = (adaat.EncodeHalf(network), [frames(), landmarks])
         found["adaat render"] = (adaat.RenderHalf(network), [found["adaat encode"][0](frames(), landmarks), landmarks])
+        renderer = random_network(lambda: iplap.IPLAPRenderer(IPLAP))
+        references = [frames(), torch.rand(2, SIZE, SIZE)]
+        found["iplap encode"] = (iplap.EncodeHalf(renderer), references)
+        features = [
+            feature[:, None].expand(-1, 2, *feature.shape[1:]) for feature in iplap.EncodeHalf(renderer)(*references)
+        ]
+        found["iplap render"] = (
+            iplap.RenderHalf(merged_for_inference(renderer)),
+            [
+                frames(),
+                torch.rand(2, 5, SIZE, SIZE),
+                torch.randn(2, 80, 16),
+                *features,
+                frames()[:, None].repeat(1, 2, 1, 1, 1),
+            ],
+        )
     return found
 
 
@@ -116,6 +134,8 @@ PLUGINS = {
     "dagan render spade": {"dense_motion": 2, "grid_sample_2d_zeros": 1},
     "adaat encode": {},
     "adaat render": {"affine_sample": 2},
+    "iplap encode": {},
+    "iplap render": {"grid_sample_2d_zeros": 3},
 }
 
 
