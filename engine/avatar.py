@@ -22,6 +22,7 @@ from engine.generators import GeneratorError, load_generator
 from engine.generators.keypoint_generator import KeypointGenerator
 from engine.keypoint_tracker import KeypointTracker
 from engine.motion import FaceState, Motion
+from engine.quality.one_person import require_one_person
 from engine.runtime import RuntimeConfig, load_runtime
 
 DEFAULT_GENERATOR, DEFAULT_RUNTIME = "portrait", "auto"
@@ -50,7 +51,9 @@ class Avatar:
         self._picture = pictures[0]
         self._crop = crops[0]
         frames = [crop.apply(picture, size) for picture, crop in zip(pictures, crops, strict=True)]
-        fits = [fit_source(model, detect_face(frame).landmarks) for frame in frames]
+        landmarks = [detect_face(frame).landmarks for frame in frames]
+        require_one_person(frames, landmarks)
+        fits = [fit_source(model, points) for points in landmarks]
         self.person: Person
         self.source_state: FaceState
         self.person, self.source_state = fits[0]
@@ -63,7 +66,7 @@ class Avatar:
         # Not the detector's landmarks: the depth of these agrees with that of the landmarks that will drive.
         own = [person.landmarks(state).astype(np.float32) for person, state in fits]
         self._identity = self._generator.merge(
-            [compiled.encode(frame[None], landmarks[None]) for frame, landmarks in zip(frames, own, strict=True)]
+            [compiled.encode(frame[None], points[None]) for frame, points in zip(frames, own, strict=True)]
         )
         self._drive = drive_for(self._generator, self.person, self.source_state, self._identity)
 
@@ -85,7 +88,8 @@ class Avatar:
         crop: 'auto' finds the head and crops around it; 'none' takes a square picture, a head crop already, as it is.
         at_once: how many frames are rendered at the same time, by as many threads that call `render_state`, or by
         `render_each`: they share what there is of cores.
-        Raises ImageError for a picture that cannot be used, NoFaceError, SeveralFacesError, GeneratorError.
+        Raises ImageError for a picture that cannot be used, NoFaceError, SeveralFacesError, DifferentPeopleError (where
+        dlib is there to tell), GeneratorError.
         """
         sources = [source] if isinstance(source, str | Path | np.ndarray) else list(source)
         if not sources:

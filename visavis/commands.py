@@ -225,15 +225,17 @@ class Bench(Rendering):
 
 @dataclass(frozen=True, kw_only=True)
 class Train:
-    """Train a generator by a recipe; or prepare a folder of your own videos: `visavis train prepare FOLDER -o DATA`.
+    """Train a generator by a recipe; or prepare a folder of your own videos: `visavis train prepare FOLDER -o DATA`; or
+    fine-tune `lsr` on one person, in some minutes: `visavis train subject me.mp4 -o FOLDER`.
 
     A run can be stopped at any time (Ctrl-C) and goes on with --resume, as if it had not been stopped.
     """
 
     recipe: Annotated[str, tyro.conf.Positional]
-    "Name of a recipe that comes along, or a .toml file of your own; or the word `prepare`."
+    "Name of a recipe that comes along, or a .toml file of your own; or the word `prepare` or `subject`."
     folder: Annotated[Path | None, tyro.conf.Positional] = None
-    "With `prepare`: the folder of videos, one person each; a subfolder holds one person's."
+    """With `prepare`: the folder of videos, one person each; a subfolder holds one person's. With `subject`: a video of
+    the person, or a folder of pictures."""
     data: Path | None = None
     "Folder with manifest.csv, clips and landmarks; default: the environment variable VISAVIS_DATA."
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
@@ -382,11 +384,11 @@ class WeightsImport:
     Nothing in the files is executed, every key and shape is checked, and nothing is written unless all fits.
     """
 
-    generator: Annotated[Literal["fomm", "dagan", "adaat", "iplap"], tyro.conf.Positional]
+    generator: Annotated[Literal["fomm", "dagan", "adaat", "iplap", "lsr"], tyro.conf.Positional]
     "Whose checkpoint it is."
     files: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """One file; for dagan three in any order: the model's, and encoder.pth and depth.pth of its depth network; for
-    iplap the renderer's and, for voices, the landmark generator's."""
+    iplap the renderer's and, for voices, the landmark generator's; for lsr an .npz of the checkpoint's variables."""
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     "Write into GENERATOR in this folder, for VISAVIS_WEIGHTS, instead of the user's own (~/.local/share)."
     keypoints: int | None = None

@@ -1,4 +1,4 @@
-"""`visavis train`: train a generator by a recipe, or prepare videos to train on."""
+"""`visavis train`: train a generator by a recipe, prepare videos to train on, or fine-tune on one person."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from engine.training.loop import Progress, Summary
     from visavis.commands import Train
 
-PREPARE = "prepare"
+PREPARE, SUBJECT = "prepare", "subject"
 DATA_VARIABLE = "VISAVIS_DATA"
 
 
@@ -26,9 +26,13 @@ def train(options: Train) -> int:
         from visavis.prepare import prepare
 
         return prepare(options)
-    if options.folder is not None:
-        raise RecipeError(f"{options.folder}: a folder of videos is only wanted by `visavis train {PREPARE} FOLDER`")
-    recipe = load_recipe(options.recipe)
+    subject = options.recipe == SUBJECT
+    if options.folder is not None and not subject:
+        raise RecipeError(
+            f"{options.folder}: a folder of videos is only wanted by `visavis train {PREPARE} FOLDER`, "
+            f"frames of a person by `visavis train {SUBJECT} VIDEO`"
+        )
+    recipe = None if subject else load_recipe(options.recipe)
     try:
         import torch
     except ImportError as error:
@@ -40,8 +44,13 @@ def train(options: Train) -> int:
         torch.set_num_threads(options.threads)
     console = Console(stderr=True)
     output = options.output or Path("out") / Path(options.recipe).stem
-    task = load_task(recipe, options.data or _data_of_environment())
-    trainer = Trainer(recipe, task, output, options.device, options.resume, options.weights)
+    data, weights = options.data or _data_of_environment(), options.weights
+    if recipe is None:
+        from visavis.train_subject import begin
+
+        recipe, data, weights = begin(options, console)
+    task = load_task(recipe, data)
+    trainer = Trainer(recipe, task, output, options.device, options.resume, None if options.resume else weights)
     console.print(
         f"{recipe.task}: step {trainer.step} of {recipe.steps}, {trainer.device} {str(trainer.dtype)[6:]}, "
         f"{torch.get_num_threads()} threads, into {output}"
@@ -62,6 +71,10 @@ def train(options: Train) -> int:
 
         summary = trainer.run(options.steps, options.max_seconds, show)
     console.print(_in_words(summary, recipe.steps, output))
+    if subject and summary.files:
+        from visavis.train_subject import finish
+
+        finish(output, summary.files, console)
     return 0
 
 

@@ -57,7 +57,8 @@ def import_weights(options: WeightsImport) -> int:
         raise WeightsError("importing weights needs torch: pip install 'visavis[torch]'") from error
     from engine.weights.importers.checkpoints import sha256_of
 
-    reading = {"fomm": _fomm, "dagan": _dagan, "adaat": _adaat, "iplap": _iplap}[options.generator](options)
+    readers = {"fomm": _fomm, "dagan": _dagan, "adaat": _adaat, "iplap": _iplap, "lsr": _lsr}
+    reading = readers[options.generator](options)
     hashes = [(path.name, sha256_of(path)) for path in options.files]
     parameters = sum(parameter.numel() for parameter in reading.network.parameters())
     facts: Facts = [
@@ -190,6 +191,27 @@ def _iplap(options: WeightsImport) -> Reading:
     )
 
 
+def _lsr(options: WeightsImport) -> Reading:
+    from engine.weights.importers.lsr import LICENCE, read_checkpoint, save_imported
+
+    if options.keypoints is not None or options.align_corners != "auto":
+        raise WeightsError("lsr has neither --keypoints nor --align-corners: it is driven by landmarks")
+    checkpoint = _only_file(options)
+    published = read_checkpoint(checkpoint)
+    config = published.network.config
+    seen = "layout and contours" if config.contours_in_spade else "layout"
+    facts = [
+        ("network", f"LSR, {config.size}x{config.size}, {config.width} channels at full size, SPADE by {seen}"),
+        ("discriminator", "none" if published.discriminator is None else "kept, for `visavis train subject`"),
+    ]
+    return Reading(
+        published.network,
+        lambda path: save_imported(published, checkpoint, path, options.half),
+        LICENCE,
+        facts,
+    )
+
+
 def _only_file(options: WeightsImport) -> Path:
     if len(options.files) != 1:
         raise WeightsError(f"{options.generator} is published as one file, {len(options.files)} were named")
@@ -247,7 +269,7 @@ Imported on {datetime.now(UTC).date().isoformat()} by `visavis weights import {g
 
 {sources}
 
-whose keys and shapes were all checked against the networks; a discriminator is left behind.
+whose keys and shapes were all checked against the networks; a discriminator is left behind, unless it is named below.
 
 | | |
 | --- | --- |

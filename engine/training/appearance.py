@@ -6,16 +6,17 @@ contrast, which does not.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
 from torch.nn import functional
 
-from engine.training.perceptual import PerceptualLoss
 from engine.training.ssim import Window, box_means, ssim_map, window_means
 
 TERMS = ("l1", "gradient", "ssim", "contrast")
+Perceptual = Callable[[Tensor, Tensor], Tensor]
+"Rendered and true pictures (N, 3, H, W) in [0, 1] to a scalar; see `engine.training.perceptual`."
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,11 @@ class AppearanceLoss:
 
     `l1` is the mean absolute difference, `gradient` that of the differences between neighbouring pixels, `ssim` is
     1 - SSIM, `contrast` the mean absolute difference of `local_contrast`; means over the sizes of the pyramid.
-    `perceptual` is FOMM's, see `PerceptualLoss`. Without VGG19 the others have to do; give them weights that suffice
-    alone.
+    `perceptual` is what is given, as FOMM's `PerceptualLoss`. Without VGG19 the others have to do; give them weights
+    that suffice alone.
     """
 
-    def __init__(self, config: AppearanceConfig = AppearanceConfig(), perceptual: PerceptualLoss | None = None) -> None:
+    def __init__(self, config: AppearanceConfig = AppearanceConfig(), perceptual: Perceptual | None = None) -> None:
         self._config = config
         self._perceptual = perceptual
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -70,6 +70,22 @@ class VGG19(nn.Module):
                 if number == block[0]:
                     taps.append(x)
         return taps
+
+
+class TapLoss:
+    """Mean absolute difference of each of VGG19's taps, times a weight of its own, summed (LSR, ICCV 2021)."""
+
+    def __init__(self, vgg: VGG19, weights: Sequence[float]) -> None:
+        """weights: of the five taps, the first of them the finest."""
+        self._vgg = vgg
+        self._weights = weights
+
+    def __call__(self, rendered: Tensor, truth: Tensor) -> Tensor:
+        """A scalar, 0 for equal pictures, (N, 3, H, W) in [0, 1]. Gradients flow to `rendered` only."""
+        with torch.no_grad():
+            wanted = self._vgg(truth.detach().float())
+        pairs = zip(self._weights, self._vgg(rendered.float()), wanted, strict=True)
+        return torch.stack([weight * (shown - true).abs().mean() for weight, shown, true in pairs]).sum()
 
 
 class PerceptualLoss:

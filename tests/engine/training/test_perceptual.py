@@ -12,6 +12,7 @@ from engine.training.perceptual import (
     VGG19,
     PerceptualLoss,
     PerceptualWeightsError,
+    TapLoss,
     find_vgg19,
     load_vgg19,
 )
@@ -72,6 +73,20 @@ def test_taps_and_loss_are_those_of_the_layers_one_by_one(features, state):
         )
         torch.testing.assert_close(PerceptualLoss(vgg)(a, b), total)
         assert float(PerceptualLoss(vgg)(a, a)) == 0
+
+
+def test_taps_may_have_weights_of_their_own(features, state):
+    a, b, weights = torch.rand(2, 3, 64, 64), torch.rand(2, 3, 64, 64), (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
+    loss = TapLoss(VGG19(state), weights)
+    with torch.no_grad():
+        taps = zip(reference_taps(features, a), reference_taps(features, b), strict=True)
+        total = sum(weight * (one - other).abs().mean() for weight, (one, other) in zip(weights, taps, strict=True))
+        torch.testing.assert_close(loss(a, b), total)
+    a.requires_grad_()
+    b.requires_grad_()
+    loss(a, b).backward()
+    assert a.grad.abs().sum() > 0
+    assert b.grad is None
 
 
 def test_gradients_flow_to_the_rendered_picture_only(state):
