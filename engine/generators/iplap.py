@@ -29,7 +29,6 @@ from engine.face.sketch import SketchConfig, draw_sketch
 from engine.generators.base import FaceGenerator, GeneratorError, Identity, Tensors
 from engine.generators.mesh import MeshGenerator
 from engine.generators.neural import Half, Network, NetworkSpec, NeuralGenerator, TensorSpec
-from engine.generators.same_person import likeness, require_one_person
 from engine.motion import FaceState
 from engine.weights import WeightsError, graph_name, graph_path, weights_path
 from engine.weights.stored_header import read_header
@@ -64,9 +63,9 @@ class IPLAPGenerator(NeuralGenerator, FaceGenerator):
 
     Identity tensors, K references of side N: `shallow` (B, K, C, N, N), `deep` and `normal` (B, K, D, N / 2, N / 2),
     `pictures` (B, K, N, N, 3) uint8, `points` (B, K, 131, 2) from 0 to 1 in their face boxes, `openings` (B, K) of the
-    lips, in face heights, `likeness` (B, K, 128) by which people are told apart; those of `MeshGenerator` with the
-    prefix `mesh_`, of the principal picture. Motion tensors: `landmarks` (B, 478, 3) in frame coordinates; of five
-    frames `points` (B, 5, 131, 2) and `boxes` (B, 5, 4) in pixels; `mel` (B, 80, 16).
+    lips, in face heights; those of `MeshGenerator` with the prefix `mesh_`, of the principal picture. Motion tensors:
+    `landmarks` (B, 478, 3) in frame coordinates; of five frames `points` (B, 5, 131, 2) and `boxes` (B, 5, 4) in
+    pixels; `mel` (B, 80, 16).
     """
 
     name: ClassVar[str] = "iplap"
@@ -170,7 +169,6 @@ class IPLAPGenerator(NeuralGenerator, FaceGenerator):
             "pictures": pictures[:, None],
             "points": points[:, None],
             "openings": (lip_opening(landmarks) / heights).astype(np.float32)[:, None],
-            "likeness": likeness(frames, landmarks)[:, None],
             **{MESH + name: value for name, value in self._mesh.encode(frames, landmarks).items()},
         }
 
@@ -180,8 +178,6 @@ class IPLAPGenerator(NeuralGenerator, FaceGenerator):
         first = identities[0]
         own = [name for name in first if not name.startswith(MESH)]
         joined = {name: np.concatenate([one[name] for one in identities], axis=1) for name in own}
-        for row in joined["likeness"]:
-            require_one_person(self.name, row)
         kept = _kept(joined["openings"].mean(axis=0), self._references)
         return {**first, **{name: np.ascontiguousarray(value[:, kept]) for name, value in joined.items()}}
 

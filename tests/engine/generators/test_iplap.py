@@ -9,10 +9,8 @@ torch = pytest.importorskip("torch", reason="networks need torch (extra: torch)"
 
 from engine.export import export_generator  # noqa: E402
 from engine.face.landmarks131 import POSE  # noqa: E402
-from engine.generators import iplap as module  # noqa: E402
 from engine.generators.base import GeneratorError  # noqa: E402
 from engine.generators.iplap import IPLAPGenerator  # noqa: E402
-from engine.generators.same_person import likeness  # noqa: E402
 from engine.nets.iplap import IPLAPRenderer, References, RendererConfig  # noqa: E402
 from engine.nets.iplap_weights import renderer_metadata, save_renderer  # noqa: E402
 from engine.nets.stored_weights import save_state  # noqa: E402
@@ -22,12 +20,6 @@ from engine.runtime.torch_runtime import TorchRuntime  # noqa: E402
 SIZE = 256
 CONFIG = RendererConfig(side=64, shallow=4, deep=8, hidden=2, head=3, audio=1, shared=5)
 "So narrow that no SPADE layer is merged: their export takes time, and is tested with them."
-
-
-@pytest.fixture(autouse=True)
-def nobody_recognised(monkeypatch):
-    """A second for each picture, which drawn heads need not."""
-    monkeypatch.setattr(module, "likeness", lambda frames, _: np.zeros((len(frames), 128), np.float32))
 
 
 @pytest.fixture(scope="module")
@@ -146,24 +138,6 @@ class TestReferences:
     def test_none_is_refused(self, generator):
         with pytest.raises(GeneratorError, match="at least one picture"):
             generator.merge([])
-
-    @pytest.mark.data
-    def test_of_different_people_are_refused(self, generator, data_pack, monkeypatch):
-        monkeypatch.setattr(module, "likeness", likeness)
-        pytest.importorskip("dlib", reason="who is who is told by dlib (extra: bench)")
-        from engine.face.images import load_image
-        from engine.face.landmarks import detect_face
-
-        names = [row["id"] for row in data_pack.rows("train", ("portrait-photo",))][:2]
-        if len(names) < 2:
-            pytest.skip("the data pack has no two portraits")
-        identities = []
-        for name in names:
-            picture = load_image(data_pack.root / "portraits" / f"{name}.jpg")[::2, ::2].copy()
-            identities.append(generator.encode(picture[None], detect_face(picture).landmarks[None]))
-        with pytest.raises(GeneratorError, match="picture 3 shows another person than the first one"):
-            generator.merge([identities[0], identities[0], identities[1]])
-        generator.merge([identities[1], identities[1]])
 
 
 class TestMotion:
