@@ -12,6 +12,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="importing weights needs torch (extra: torch)")
 pytest.importorskip("safetensors", reason="importing weights needs safetensors (extra: torch)")
 
+from engine.generators.rhythmic import RhythmicGenerator  # noqa: E402
 from engine.nets.adaat import AdaATConfig, AdaATNetwork  # noqa: E402
 from engine.nets.adaat_weights import load_network  # noqa: E402
 from engine.nets.dagan import DaGANConfig, DaGANModel  # noqa: E402
@@ -22,6 +23,7 @@ from engine.nets.first_order import FirstOrderConfig, FirstOrderModel  # noqa: E
 from engine.nets.first_order_weights import load_model as load_fomm  # noqa: E402
 from engine.nets.hourglass import HourglassConfig  # noqa: E402
 from engine.nets.keypoint_detector import KeypointConfig  # noqa: E402
+from engine.nets.rhythmic import RhythmicConfig, RhythmicNetwork  # noqa: E402
 from engine.weights.stored_header import read_header  # noqa: E402
 from visavis.__main__ import main  # noqa: E402
 
@@ -156,6 +158,17 @@ def test_adaat_of_persons_is_imported_and_said_not_to_fit_the_generator(home, tm
     assert "float16" in (home / "adaat" / "card.md").read_text()
 
 
+def test_rhythmic_is_imported_in_the_variant_that_it_is(home, tmp_path, capsys):
+    torch.manual_seed(0)
+    network = RhythmicNetwork(RhythmicConfig(width=1, references=2, spectral=True))
+    assert typed("rhythmic", saved(network.state_dict(), tmp_path / "21_net_G.pth")) == 0
+    printed = capsys.readouterr().out
+    assert "hybrid variant, 2 references, non-linear composition" in printed
+    assert "may not be used commercially" in printed
+    assert "21_net_G.pth, SHA-256" in printed
+    assert RhythmicGenerator(256).network_specs()["render"].inputs[5].shape == (2, 4, 64, 64)
+
+
 def test_other_folder_is_one_for_the_variable(home, tmp_path, fomm_file, capsys):
     assert typed("fomm", fomm_file, "-o", tmp_path / "mine", "--align-corners", "no") == 0
     assert load_fomm(tmp_path / "mine" / "fomm" / "fomm.safetensors").config == FOMM
@@ -190,7 +203,7 @@ class Payload:
 
 
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "2019"])
-@pytest.mark.parametrize("name", ["fomm", "dagan", "adaat"])
+@pytest.mark.parametrize("name", ["fomm", "dagan", "adaat", "rhythmic"])
 def test_code_in_a_checkpoint_is_not_executed(home, tmp_path, capsys, name, zipped):
     marker, path = tmp_path / "executed", tmp_path / "evil.pth.tar"
     torch.save({**fomm_content(), "epoch": Payload(marker)}, path, _use_new_zipfile_serialization=zipped)
@@ -243,6 +256,10 @@ def test_files_that_do_not_fit_are_named_with_the_reason(home, tmp_path, fomm_fi
         ("adaat", dagan_files[2]): "depth.pth: not weights of AdaAT",
         ("adaat", saved(nan_adaat, tmp_path / "inf.pth")): "out_conv.bias holds values that are not finite",
         ("adaat", adaat, "--keypoints", 10): "adaat has neither --keypoints nor --align-corners",
+        ("rhythmic", fomm_file): "vox-cpk.pth.tar: generator: 'generator' is not a named tensor",
+        ("rhythmic", dagan_files[2]): "depth.pth: no netG in it, but decoder",
+        ("rhythmic", adaat, adaat): "rhythmic is published as one file, 2 were named",
+        ("rhythmic", adaat, "--align-corners", "no"): "rhythmic has neither --keypoints nor --align-corners",
     }
     for arguments, reason in cases.items():
         assert reason in refusal(capsys, *arguments), arguments

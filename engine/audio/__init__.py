@@ -1,0 +1,1 @@
+"""Sound: what a voice says about the face that speaks."""
