@@ -86,8 +86,9 @@ def random_network() -> Callable[[Callable[[], NetworkT], int], NetworkT]:
             if isinstance(module, nn.BatchNorm2d):
                 nn.init.normal_(module.running_mean, 0.0, 0.2)
                 nn.init.uniform_(module.running_var, 0.5, 1.5)
-                nn.init.normal_(module.weight, 1.0, 0.2)
-                nn.init.normal_(module.bias, 0.0, 0.2)
+                if module.affine:
+                    nn.init.normal_(module.weight, 1.0, 0.2)
+                    nn.init.normal_(module.bias, 0.0, 0.2)
             elif isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
             elif isinstance(module, nn.Linear):  # AdaAT's, whose operators must move

@@ -18,8 +18,8 @@ class Rendering:
     size: Size = 256
     "Side of the rendered frames in pixels; 128 for generators that can, such as fomm and dagan."
     generator: str = "portrait"
-    """Which generator renders: mesh takes a fifth of portrait's time and shows less; adaat, fomm, dagan and iplap need
-    weights that were trained or imported."""
+    """Which generator renders: mesh takes a fifth of portrait's time and shows less; adaat, fomm, dagan, iplap, lsr and
+    rhythmic need weights that were trained or imported."""
     runtime: str = "auto"
     "What executes the generator; auto chooses. A number limits its threads, e.g. auto:1."
 
@@ -384,7 +384,7 @@ class WeightsImport:
     Nothing in the files is executed, every key and shape is checked, and nothing is written unless all fits.
     """
 
-    generator: Annotated[Literal["fomm", "dagan", "adaat", "iplap", "lsr"], tyro.conf.Positional]
+    generator: Annotated[Literal["fomm", "dagan", "adaat", "iplap", "lsr", "rhythmic"], tyro.conf.Positional]
     "Whose checkpoint it is."
     files: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """One file; for dagan three in any order: the model's, and encoder.pth and depth.pth of its depth network; for

@@ -57,7 +57,14 @@ def import_weights(options: WeightsImport) -> int:
         raise WeightsError("importing weights needs torch: pip install 'visavis[torch]'") from error
     from engine.weights.importers.checkpoints import sha256_of
 
-    readers = {"fomm": _fomm, "dagan": _dagan, "adaat": _adaat, "iplap": _iplap, "lsr": _lsr}
+    readers = {
+        "fomm": _fomm,
+        "dagan": _dagan,
+        "adaat": _adaat,
+        "iplap": _iplap,
+        "lsr": _lsr,
+        "rhythmic": _rhythmic,
+    }
     reading = readers[options.generator](options)
     hashes = [(path.name, sha256_of(path)) for path in options.files]
     parameters = sum(parameter.numel() for parameter in reading.network.parameters())
@@ -209,6 +216,24 @@ def _lsr(options: WeightsImport) -> Reading:
         lambda path: save_imported(published, checkpoint, path, options.half),
         LICENCE,
         facts,
+    )
+
+
+def _rhythmic(options: WeightsImport) -> Reading:
+    from engine.weights.importers.rhythmic import LICENCE, read_checkpoint, save_imported
+
+    if options.keypoints is not None or options.align_corners != "auto":
+        raise WeightsError("rhythmic has neither --keypoints nor --align-corners: it is driven by landmarks")
+    checkpoint = _only_file(options)
+    network = read_checkpoint(checkpoint)
+    config = network.config
+    kind = f"Rhythmic Head Motion, {'hybrid' if config.hybrid else 'plain'} variant"
+    composition = "non-linear" if config.nonlinear else "linear"
+    return Reading(
+        network,
+        lambda path: save_imported(network, checkpoint, path, options.half),
+        LICENCE,
+        [("network", f"{kind}, {config.references} references, {composition} composition")],
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,7 @@ class FrameConfig:
 class ClipFrames(ABC):
     """Draws `frames_each` different frames of a clip for each sample, in any order, and one change for all of them."""
 
-    frames_each: ClassVar[int]
+    frames_each: int
 
     def __init__(self, clips: Sequence[Clip], config: FrameConfig) -> None:
         self.clips = clips

@@ -19,7 +19,7 @@ from pathlib import Path
 from engine.generators.base import GeneratorError
 
 VARIABLE = "VISAVIS_WEIGHTS"
-IMPORTABLE = ("adaat", "dagan", "fomm", "iplap", "lsr")
+IMPORTABLE = ("adaat", "dagan", "fomm", "iplap", "lsr", "rhythmic")
 "Generators whose published checkpoints `visavis weights import` reads."
 CARD = "card.md"
 

@@ -12,6 +12,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="importing weights needs torch (extra: torch)")
 pytest.importorskip("safetensors", reason="importing weights needs safetensors (extra: torch)")
 
+from engine.generators.rhythmic import RhythmicGenerator  # noqa: E402
 from engine.nets.adaat import AdaATConfig, AdaATNetwork  # noqa: E402
 from engine.nets.adaat_weights import load_network  # noqa: E402
 from engine.nets.dagan import DaGANConfig, DaGANModel  # noqa: E402
@@ -25,6 +26,7 @@ from engine.nets.iplap import IPLAPRenderer, RendererConfig  # noqa: E402
 from engine.nets.iplap_landmarks import LandmarkConfig, LandmarkGenerator  # noqa: E402
 from engine.nets.iplap_weights import load_renderer  # noqa: E402
 from engine.nets.keypoint_detector import KeypointConfig  # noqa: E402
+from engine.nets.rhythmic import RhythmicConfig, RhythmicNetwork  # noqa: E402
 from engine.weights.stored_header import read_header  # noqa: E402
 from visavis.__main__ import main  # noqa: E402
 
@@ -160,6 +162,17 @@ def test_adaat_of_persons_is_imported_and_said_not_to_fit_the_generator(home, tm
     assert "float16" in (home / "adaat" / "card.md").read_text()
 
 
+def test_rhythmic_is_imported_in_the_variant_that_it_is(home, tmp_path, capsys):
+    torch.manual_seed(0)
+    network = RhythmicNetwork(RhythmicConfig(width=1, references=2, spectral=True))
+    assert typed("rhythmic", saved(network.state_dict(), tmp_path / "21_net_G.pth")) == 0
+    printed = capsys.readouterr().out
+    assert "hybrid variant, 2 references, non-linear composition" in printed
+    assert "may not be used commercially" in printed
+    assert "21_net_G.pth, SHA-256" in printed
+    assert RhythmicGenerator(256).network_specs()["render"].inputs[5].shape == (2, 4, 64, 64)
+
+
 def test_other_folder_is_one_for_the_variable(home, tmp_path, fomm_file, capsys):
     assert typed("fomm", fomm_file, "-o", tmp_path / "mine", "--align-corners", "no") == 0
     assert load_fomm(tmp_path / "mine" / "fomm" / "fomm.safetensors").config == FOMM
@@ -216,7 +229,7 @@ def test_both_files_of_iplap_are_imported(home, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "2019"])
-@pytest.mark.parametrize("name", ["fomm", "dagan", "adaat", "iplap"])
+@pytest.mark.parametrize("name", ["fomm", "dagan", "adaat", "iplap", "rhythmic"])
 def test_code_in_a_checkpoint_is_not_executed(home, tmp_path, capsys, name, zipped):
     marker, path = tmp_path / "executed", tmp_path / "evil.pth.tar"
     torch.save({**fomm_content(), "epoch": Payload(marker)}, path, _use_new_zipfile_serialization=zipped)
@@ -272,6 +285,10 @@ def test_files_that_do_not_fit_are_named_with_the_reason(home, tmp_path, fomm_fi
         ("iplap", fomm_file): "vox-cpk.pth.tar: not a checkpoint of IP-LAP: neither state_dict",
         ("iplap", fomm_file, "--align-corners", "yes"): "iplap has neither --keypoints nor --align-corners",
         ("iplap", fomm_file, fomm_file, fomm_file): "iplap is published as 2 files, 3 were named",
+        ("rhythmic", fomm_file): "vox-cpk.pth.tar: generator: 'generator' is not a named tensor",
+        ("rhythmic", dagan_files[2]): "depth.pth: no netG in it, but decoder",
+        ("rhythmic", adaat, adaat): "rhythmic is published as one file, 2 were named",
+        ("rhythmic", adaat, "--align-corners", "no"): "rhythmic has neither --keypoints nor --align-corners",
     }
     for arguments, reason in cases.items():
         assert reason in refusal(capsys, *arguments), arguments

@@ -12,9 +12,12 @@ import torch
 from torch import nn
 
 from engine.nets.dagan import DaGANConfig, DaGANModel
+from engine.nets.expression_learner import ExpressionLearner
 from engine.nets.face_depth import FaceDepth, FaceDepthConfig
 from engine.nets.first_order import FirstOrderModel
+from engine.nets.head_motion_learner import HeadMotionLearner
 from engine.nets.patch_discriminator import DiscriminatorConfig, KeypointDiscriminator
+from engine.nets.rhythmic import RhythmicConfig, RhythmicNetwork
 
 Layout = dict[str, tuple[int, ...]]
 
@@ -32,6 +35,10 @@ DIGESTS = {
     ("dagan_depth_resnet18", "depth.pth"): (28, "a50954b603a7b6f1"),
     ("dagan_depth_resnet50", "encoder.pth"): (318, "f9daa06315f9ed7b"),
     ("dagan_depth_resnet50", "depth.pth"): (28, "86785306810d219d"),
+    ("rhythmic_net_G", "hybrid_use_new_nshot8"): (1124, "8401b4c28d0dc853"),
+    ("rhythmic_net_G", "plain_two_encoders"): (1026, "4602d41da589ff6a"),
+    ("rhythmic_audio_learners", "expression_psi_module_prefixed"): (55, "85b527e59aeac872"),
+    ("rhythmic_audio_learners", "head_motion_phi"): (43, "4a008fc96cde3e5b"),
 }
 "Keys, and the digest of keys and shapes, of each part of the published files."
 
@@ -48,6 +55,12 @@ NETWORKS: dict[tuple[str, str], Callable[[], nn.Module]] = {
     ("dagan_depth_resnet18", "depth.pth"): lambda: FaceDepth().depth_decoder,
     ("dagan_depth_resnet50", "encoder.pth"): lambda: FaceDepth(FaceDepthConfig(50)).depth_encoder,
     ("dagan_depth_resnet50", "depth.pth"): lambda: FaceDepth(FaceDepthConfig(50)).depth_decoder,
+    ("rhythmic_net_G", "hybrid_use_new_nshot8"): lambda: RhythmicNetwork(RhythmicConfig(spectral=True)),
+    ("rhythmic_net_G", "plain_two_encoders"): lambda: RhythmicNetwork(RhythmicConfig(hybrid=False, spectral=True)),
+    ("rhythmic_audio_learners", "expression_psi_module_prefixed"): lambda: nn.ModuleDict(
+        {"module": ExpressionLearner()}
+    ),
+    ("rhythmic_audio_learners", "head_motion_phi"): HeadMotionLearner,
 }
 
 UNUSED = ("encoder.fc.",)
@@ -75,6 +88,12 @@ def test_network_has_the_published_keys_and_shapes(part):
 def test_digests_are_those_of_the_published_lists(part, parity_folder: Path):
     manifest, name = part
     listed = json.loads((parity_folder / "manifests" / f"{manifest}.json").read_text())[name]
+    # Of the head motion learner there are three state dicts.
+    parts = {
+        key: {key: s} if isinstance(s, list) else {f"{key}.{k}": own for k, own in s.items()}
+        for key, s in listed.items()
+    }
+    listed = {key: shape for one in parts.values() for key, shape in one.items()}
     assert digest({key: tuple(s) for key, s in listed.items() if not key.startswith(UNUSED)}) == DIGESTS[part]
 
 
