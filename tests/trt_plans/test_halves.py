@@ -27,7 +27,7 @@ from engine.generators import ENTRY_POINT  # noqa: E402
 from engine.generators.keypoint_generator import KeypointGenerator  # noqa: E402
 from engine.generators.neural import NetworkSpec, NeuralGenerator, TensorSpec, torch_network  # noqa: E402
 from engine.generators.portrait import PortraitGenerator  # noqa: E402
-from engine.nets import adaat, dagan, first_order, iplap, lsr, lsr_halves  # noqa: E402
+from engine.nets import adaat, dagan, first_order, iplap, lsr, lsr_halves, rhythmic  # noqa: E402
 from engine.nets.dense_motion import DenseMotionConfig  # noqa: E402
 from engine.nets.face_depth import FaceDepthConfig  # noqa: E402
 from engine.nets.hourglass import HourglassConfig  # noqa: E402
@@ -54,6 +54,7 @@ DAGAN = dagan.DaGANConfig(
     replace(FIRST_ORDER, detector=replace(FIRST_ORDER.detector, channels=4)), FaceDepthConfig(width=4)
 )
 ADAAT = adaat.AdaATConfig(divisor=16, transform_blocks=3)
+RHYTHMIC = rhythmic.RhythmicConfig(width=2, references=2, spare=False)
 LSR = lsr.LSRConfig(size=SIZE, width=4, limit=16, latent=12, hidden=8)
 IPLAP = iplap.RendererConfig(side=SIZE, shallow=4, deep=8, hidden=2, head=3, audio=1, shared=5)
 
@@ -125,6 +126,18 @@ def halves(random_first_order, random_network, random_adaat) -> dict[str, Half]:
             lsr_halves.LSRRenderHalf(painter),
             [*found["lsr encode"][0](frames(), contours), contours],
         )
+        composer = random_network(lambda: rhythmic.RhythmicNetwork(RHYTHMIC))
+        edges = frames()[..., :1]
+        found["rhythmic encode"] = (rhythmic.EncodeHalf(composer), [frames(), edges])
+        *joined, pictures, labels = found["rhythmic encode"][0](frames(), edges)
+        found["rhythmic render"] = (
+            rhythmic.RenderHalf(composer),
+            [
+                *(edges, frames(), edges, frames().flip(1), edges.flip(1)),
+                *(one[:, None].repeat(1, RHYTHMIC.references, 1, 1, 1) for one in joined),
+                *(pictures.sum(dim=1), labels.sum(dim=1)),
+            ],
+        )
     return found
 
 
@@ -142,6 +155,8 @@ PLUGINS = {
     "dagan render spade": {"dense_motion": 2, "grid_sample_2d_zeros": 1},
     "adaat encode": {},
     "adaat render": {"affine_sample": 2},
+    "rhythmic encode": {},
+    "rhythmic render": {"grid_sample_2d_border": 2},
     "lsr encode": {},
     "lsr render": {},
     "iplap encode": {},
