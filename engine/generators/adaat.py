@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 
 from engine.face.contours68 import CONTOURS_68, contours_68
 from engine.face.model import Person
-from engine.face.regions import POINTS
 from engine.generators.base import FaceGenerator, GeneratorError, Identity, Tensors
-from engine.generators.neural import Half, Network, NetworkSpec, NeuralGenerator, TensorSpec
+from engine.generators.neural import Half, Network, NetworkSpec, TensorSpec
+from engine.generators.weighted import WeightedGenerator
 from engine.motion import FaceState
-from engine.weights import WeightsError, graph_name, graph_path, weights_path
-from engine.weights.stored_header import read_header
+from engine.weights import WeightsError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,7 +27,7 @@ Array = NDArray[np.float32]
 FIRST_CONVOLUTION = "appearance_encoder.0.in_conv.conv.weight"
 
 
-class AdaATGenerator(NeuralGenerator, FaceGenerator):
+class AdaATGenerator(WeightedGenerator, FaceGenerator):
     """The published face module behind 68 contour points, for square frames of `size` pixels.
 
     The points come from the face model with the source's shape and the driving state: the person's own face, with the
@@ -49,12 +48,8 @@ class AdaATGenerator(NeuralGenerator, FaceGenerator):
     def __init__(self, size: int, weights: Path | None = None) -> None:
         """weights: a file of `engine.nets.adaat_weights`; without, that of `engine.weights`. The exported networks are
         beside it. Raises GeneratorError where there is none: no weights are shipped."""
-        if size not in self.sizes:
-            raise GeneratorError(f"generator adaat: no size {size}; it renders {', '.join(map(str, self.sizes))}")
-        super().__init__(size)
-        self._own_weights = weights
-        self._weights = weights or weights_path(self.name)
-        self._width = _first_width(self._weights)
+        super().__init__(size, weights)
+        self._width = self._first_width()
 
     def network_specs(self) -> dict[Half, NetworkSpec]:
         landmarks = TensorSpec("landmarks", (len(CONTOURS_68), 2), np.float32)
@@ -71,21 +66,10 @@ class AdaATGenerator(NeuralGenerator, FaceGenerator):
 
         return (EncodeHalf(network) if half == "encode" else RenderHalf(network)).eval()
 
-    def graph_path(self, half: Half) -> Path:
-        if self._own_weights is None:
-            return graph_path(self.name, half, self.size)
-        path = self._own_weights.with_name(graph_name(half, self.size))
-        if not path.is_file():
-            raise WeightsError(f"no exported network at {path}: export it there, or use runtime torch")
-        return path
-
     def encode_with(self, network: Network | None, frames: NDArray[np.uint8], landmarks: Array) -> Identity:
         assert network is not None
-        size = self.size
-        if frames.ndim != 4 or frames.shape[1:] != (size, size, 3) or frames.dtype != np.uint8:
-            raise GeneratorError(f"frames: expected (B, {size}, {size}, 3) uint8, got {frames.shape} {frames.dtype}")
-        if landmarks.shape != (len(frames), POINTS, 3) or not np.isfinite(landmarks).all():
-            raise GeneratorError(f"landmarks: expected ({len(frames)}, {POINTS}, 3) finite, got {landmarks.shape}")
+        self.require_frames(frames)
+        self.require_landmarks(landmarks, len(frames))
         return network({"frames": frames, "landmarks": network_landmarks(landmarks)})
 
     def motion(self, person: Person, driving: FaceState) -> Tensors:
@@ -99,19 +83,24 @@ class AdaATGenerator(NeuralGenerator, FaceGenerator):
             raise GeneratorError(f"motion landmarks: expected {expected} finite, got {landmarks.shape}")
         return np.asarray(network({"source_part": part, "landmarks": landmarks})["frame"], np.uint8)
 
+    def _first_width(self) -> int:
+        """The channels of the source part, from the file's header: needs no torch."""
+        shape = self.stored_header().shapes.get(FIRST_CONVOLUTION, ())
+        if len(shape) != 4:
+            raise WeightsError(f"{self._weights}: not weights of AdaAT (no {FIRST_CONVOLUTION} of 4 axes)")
+        landmarks, given = (shape[1] - 3) // 2, len(CONTOURS_68)
+        if landmarks != given:
+            raise WeightsError(f"{self._weights}: driven by {landmarks} points, the generator has {given} to give")
+        return shape[0]
+
     @cached_property
     def _network(self) -> AdaATNetwork:
-        try:
+        def load() -> AdaATNetwork:
             from engine.nets.adaat_weights import load_network
-            from engine.nets.stored_weights import LayoutError
-        except ImportError as error:
-            raise GeneratorError(
-                "torch is not installed: pip install 'visavis[torch]', or choose another runtime"
-            ) from error
-        try:
+
             return load_network(self._weights)
-        except LayoutError as error:
-            raise GeneratorError(f"generator adaat: {error}") from error
+
+        return self.loaded(load)
 
 
 def network_landmarks(landmarks: Array) -> Array:
@@ -121,17 +110,3 @@ def network_landmarks(landmarks: Array) -> Array:
     pixels: the published code has both.
     """
     return np.ascontiguousarray(2.0 * contours_68(landmarks)[..., :2], np.float32)
-
-
-def _first_width(weights: Path) -> int:
-    """The channels of the source part, from the file's header: needs no torch."""
-    try:
-        shape = read_header(weights).shapes.get(FIRST_CONVOLUTION, ())
-    except OSError as error:
-        raise WeightsError(f"generator adaat: cannot read its weights ({error})") from error
-    if len(shape) != 4:
-        raise WeightsError(f"{weights}: not weights of AdaAT (no {FIRST_CONVOLUTION} of 4 axes)")
-    landmarks = (shape[1] - 3) // 2
-    if landmarks != len(CONTOURS_68):
-        raise WeightsError(f"{weights}: driven by {landmarks} points, the generator has {len(CONTOURS_68)} to give")
-    return shape[0]

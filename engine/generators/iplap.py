@@ -24,14 +24,13 @@ from engine.face.landmarks131 import (
     spread_by_opening,
 )
 from engine.face.model import Person
-from engine.face.regions import POINTS
 from engine.face.sketch import SketchConfig, draw_sketch
 from engine.generators.base import FaceGenerator, GeneratorError, Identity, Tensors
 from engine.generators.mesh import MeshGenerator
-from engine.generators.neural import Half, Network, NetworkSpec, NeuralGenerator, TensorSpec
+from engine.generators.neural import Half, Network, NetworkSpec, TensorSpec
+from engine.generators.weighted import WeightedGenerator
 from engine.motion import FaceState
-from engine.weights import WeightsError, graph_name, graph_path, weights_path
-from engine.weights.stored_header import read_header
+from engine.weights import WeightsError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -51,7 +50,7 @@ SMALLEST_BOX = 24
 MESH = "mesh_"
 
 
-class IPLAPGenerator(NeuralGenerator, FaceGenerator):
+class IPLAPGenerator(WeightedGenerator, FaceGenerator):
     """The published renderer behind 131 landmarks and, if it hears, the voice, for square frames of `size` pixels.
 
     It makes the face alone, and asks for a picture of the head that is in place already but for the lower half of its
@@ -75,17 +74,13 @@ class IPLAPGenerator(NeuralGenerator, FaceGenerator):
     def __init__(self, size: int, weights: Path | None = None, references: int = REFERENCES) -> None:
         """weights: a file of `engine.nets.iplap_weights`; without, that of `engine.weights`. The exported networks are
         beside it. Raises WeightsError where there is none or it is of something else."""
-        if size not in self.sizes:
-            raise GeneratorError(f"generator iplap: no size {size}; it renders {', '.join(map(str, self.sizes))}")
         if references < 1:
             raise GeneratorError(f"generator iplap: references {references}; it uses at least one")
-        super().__init__(size)
+        super().__init__(size, weights)
         self._references = references
-        self._own_weights = weights
-        self._weights = weights or weights_path(self.name)
         self._mesh = MeshGenerator(size)
         self._paste = PasteConfig()
-        self._read(self._weights)
+        self._read()
 
     @property
     def side(self) -> int:
@@ -137,21 +132,11 @@ class IPLAPGenerator(NeuralGenerator, FaceGenerator):
 
         return (EncodeHalf(network) if half == "encode" else RenderHalf(merged_for_inference(network))).eval()
 
-    def graph_path(self, half: Half) -> Path:
-        if self._own_weights is None:
-            return graph_path(self.name, half, self.size)
-        path = self._own_weights.with_name(graph_name(half, self.size))
-        if not path.is_file():
-            raise WeightsError(f"no exported network at {path}: export it there, or use runtime torch")
-        return path
-
     def encode_with(self, network: Network | None, frames: Frame, landmarks: Array) -> Identity:
         assert network is not None
         size = self.size
-        if frames.ndim != 4 or frames.shape[1:] != (size, size, 3) or frames.dtype != np.uint8:
-            raise GeneratorError(f"frames: expected (B, {size}, {size}, 3) uint8, got {frames.shape} {frames.dtype}")
-        if landmarks.shape != (len(frames), POINTS, 3) or not np.isfinite(landmarks).all():
-            raise GeneratorError(f"landmarks: expected ({len(frames)}, {POINTS}, 3) finite, got {landmarks.shape}")
+        self.require_frames(frames)
+        self.require_landmarks(landmarks, len(frames))
         boxes = face_boxes(landmarks, size, size, self._box)
         smallest = (boxes[:, 2:] - boxes[:, :2]).min(axis=1)
         if (smallest < SMALLEST_BOX).any():
@@ -255,37 +240,29 @@ class IPLAPGenerator(NeuralGenerator, FaceGenerator):
     def _drawn(self, points: Array, box: NDArray[np.int32]) -> Array:
         return draw_sketch(points, box, self._side, self._sketch)
 
-    def _read(self, weights: Path) -> None:
+    def _read(self) -> None:
         """What the file's header says of the network: needs no torch."""
-        try:
-            metadata = read_header(weights).metadata
-        except OSError as error:
-            raise WeightsError(f"generator iplap: cannot read its weights ({error})") from error
+        metadata = self.stored_header().metadata
         if metadata.get("task") != self.name:
-            raise WeightsError(f"{weights}: weights of {metadata.get('task', 'something else')}, not iplap")
+            raise WeightsError(f"{self._weights}: weights of {metadata.get('task', 'something else')}, not iplap")
         try:
             config: Mapping[str, Any] = json.loads(metadata["config"])
             self._side, self._shallow, self._deep = (int(config[name]) for name in ("side", "shallow", "deep"))
             self._box = FaceBoxConfig(float(metadata.get("margin", FaceBoxConfig.margin)))
         except (KeyError, TypeError, ValueError) as error:
-            raise WeightsError(f"{weights}: its metadata does not describe a renderer ({error!r})") from error
+            raise WeightsError(f"{self._weights}: its metadata does not describe a renderer ({error!r})") from error
         self._sketch = SketchConfig(smooth=metadata.get("smooth") == "yes")
         self._hears = metadata.get("voice", "yes") == "yes"
         self._seen = metadata.get("seen", "centred")
 
     @cached_property
     def _network(self) -> IPLAPRenderer:
-        try:
+        def load() -> IPLAPRenderer:
             from engine.nets.iplap_weights import load_renderer
-            from engine.nets.stored_weights import LayoutError
-        except ImportError as error:
-            raise GeneratorError(
-                "torch is not installed: pip install 'visavis[torch]', or choose another runtime"
-            ) from error
-        try:
+
             return load_renderer(self._weights)
-        except LayoutError as error:
-            raise WeightsError(f"generator iplap: {error}") from error
+
+        return self.loaded(load)
 
 
 def _kept(openings: NDArray[np.floating], count: int) -> list[int]:

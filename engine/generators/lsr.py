@@ -14,13 +14,12 @@ from numpy.typing import NDArray
 
 from engine.face.contours68 import CONTOURS_68, contours_68
 from engine.face.model import Person
-from engine.face.regions import POINTS
 from engine.generators.base import FaceGenerator, GeneratorError, Identity, Tensors
 from engine.generators.lsr_drawing import draw_contours
-from engine.generators.neural import Half, Network, NetworkSpec, NeuralGenerator, TensorSpec
+from engine.generators.neural import Half, Network, NetworkSpec, TensorSpec
+from engine.generators.weighted import WeightedGenerator
 from engine.motion import FaceState
-from engine.weights import WeightsError, graph_name, graph_path, weights_path
-from engine.weights.stored_header import read_header
+from engine.weights import WeightsError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -36,7 +35,7 @@ MODULATION, START = "layout_generator.dense.bias", "image_generator.dense.bias"
 "Tensors of the file whose lengths are those of an identity's."
 
 
-class LSRGenerator(NeuralGenerator, FaceGenerator):
+class LSRGenerator(WeightedGenerator, FaceGenerator):
     """The published networks behind the drawing of 68 contour points, for square frames of `size` pixels.
 
     Nothing is copied from the source: everything, the background too, is painted from what the codes keep of it. The
@@ -56,11 +55,7 @@ class LSRGenerator(NeuralGenerator, FaceGenerator):
     def __init__(self, size: int, weights: Path | None = None) -> None:
         """weights: a file of `engine.nets.lsr_weights`; without, that of `engine.weights`. The exported networks are
         beside it. Raises WeightsError where there is none or it is of something else: none are shipped."""
-        if size not in self.sizes:
-            raise GeneratorError(f"generator lsr: no size {size}; it renders {', '.join(map(str, self.sizes))}")
-        super().__init__(size)
-        self._own_weights = weights
-        self._weights = weights or weights_path(self.name)
+        super().__init__(size, weights)
         self._inner, self._modulation, self._start = self._stored()
 
     def network_specs(self) -> dict[Half, NetworkSpec]:
@@ -81,14 +76,6 @@ class LSRGenerator(NeuralGenerator, FaceGenerator):
 
         return (LSREncodeHalf(network) if half == "encode" else LSRRenderHalf(network)).eval()
 
-    def graph_path(self, half: Half) -> Path:
-        if self._own_weights is None:
-            return graph_path(self.name, half, self.size)
-        path = self._own_weights.with_name(graph_name(half, self.size))
-        if not path.is_file():
-            raise WeightsError(f"no exported network at {path}: export it there, or use runtime torch")
-        return path
-
     def motion(self, person: Person, driving: FaceState) -> Tensors:
         return {"landmarks": contours_68(person.landmarks(driving)[None])[..., :2].astype(np.float32)}
 
@@ -103,11 +90,8 @@ class LSRGenerator(NeuralGenerator, FaceGenerator):
 
     def encode_with(self, network: Network | None, frames: Frame, landmarks: Array) -> Identity:
         assert network is not None
-        size = self.size
-        if frames.ndim != 4 or frames.shape[1:] != (size, size, 3) or frames.dtype != np.uint8:
-            raise GeneratorError(f"frames: expected (B, {size}, {size}, 3) uint8, got {frames.shape} {frames.dtype}")
-        if landmarks.shape != (len(frames), POINTS, 3) or not np.isfinite(landmarks).all():
-            raise GeneratorError(f"landmarks: expected ({len(frames)}, {POINTS}, 3) finite, got {landmarks.shape}")
+        self.require_frames(frames)
+        self.require_landmarks(landmarks, len(frames))
         contours = self._drawn(contours_68(landmarks)[..., :2])
         pictures = np.stack([_resized(frame, self._inner) for frame in frames])
         return network({"frames": pictures, "contours": contours})
@@ -126,10 +110,7 @@ class LSRGenerator(NeuralGenerator, FaceGenerator):
 
     def _stored(self) -> tuple[int, int, tuple[int, int, int]]:
         """The networks' size, and the shapes of an identity, from the file's header: needs no torch."""
-        try:
-            header = read_header(self._weights)
-        except OSError as error:
-            raise WeightsError(f"generator lsr: cannot read its weights ({error})") from error
+        header = self.stored_header()
         if CONFIG_KEY not in header.metadata:
             raise WeightsError(f"{self._weights}: not weights of LSR (no {CONFIG_KEY} in its metadata)")
         try:
@@ -143,17 +124,12 @@ class LSRGenerator(NeuralGenerator, FaceGenerator):
 
     @cached_property
     def _network(self) -> LSRNetwork:
-        try:
+        def load() -> LSRNetwork:
             from engine.nets.lsr_weights import load_network
-            from engine.nets.stored_weights import LayoutError
-        except ImportError as error:
-            raise GeneratorError(
-                "torch is not installed: pip install 'visavis[torch]', or choose another runtime"
-            ) from error
-        try:
+
             return load_network(self._weights)
-        except LayoutError as error:
-            raise WeightsError(f"generator lsr: {error}") from error
+
+        return self.loaded(load)
 
 
 def _resized(frame: Frame, size: int) -> Frame:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from engine.face.model import Person
 from engine.face.regions import POINTS
 from engine.generators.base import FaceGenerator, GeneratorError, Identity, Tensors
-from engine.generators.neural import Half, Network, NetworkSpec, NeuralGenerator, TensorSpec
+from engine.generators.neural import Half, Network, NetworkSpec, TensorSpec
 from engine.generators.rhythmic_drawing import ReferencePicture, drawn_edges, frame_inputs
+from engine.generators.weighted import WeightedGenerator
 from engine.motion import FaceState, to_pixels
-from engine.weights import WeightsError, graph_name, graph_path, weights_path
-from engine.weights.stored_header import read_header
+from engine.weights import WeightsError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -40,7 +40,7 @@ OWN = ("own_pictures", "own_labels")
 "Of the identity: what they made of all references together."
 
 
-class RhythmicGenerator(NeuralGenerator, FaceGenerator):
+class RhythmicGenerator(WeightedGenerator, FaceGenerator):
     """The networks of engine/nets/rhythmic.py, for square frames of the size that their weights were trained at.
 
     The target's edges are drawn from the landmarks of person and state; the face of the most frontal picture is turned
@@ -61,19 +61,8 @@ class RhythmicGenerator(NeuralGenerator, FaceGenerator):
         """weights: a file of `engine.nets.rhythmic_weights`; without, that of `engine.weights`. The exported networks
         are beside it. Raises WeightsError where there is none or it is of something else, GeneratorError for a size
         that the weights were not trained at."""
-        if size not in self.sizes:
-            raise GeneratorError(f"generator rhythmic: no size {size}; it renders {', '.join(map(str, self.sizes))}")
-        super().__init__(size)
-        self._own_weights = weights
-        if weights is None:
-            try:
-                weights = weights_path(self.name)
-            except WeightsError as error:
-                raise WeightsError(
-                    f"{error}; or import published ones: visavis weights import {self.name} FILE"
-                ) from error
-        self._weights = weights
-        width, self._references, self._hybrid, trained_size = _stored(weights)
+        super().__init__(size, weights)
+        width, self._references, self._hybrid, trained_size = self._stored()
         if trained_size != size:
             raise GeneratorError(
                 f"generator rhythmic: these weights, trained at {trained_size} pixels, cannot render {size}"
@@ -109,21 +98,11 @@ class RhythmicGenerator(NeuralGenerator, FaceGenerator):
 
         return (EncodeHalf(network) if half == "encode" else RenderHalf(network)).eval()
 
-    def graph_path(self, half: Half) -> Path:
-        if self._own_weights is None:
-            return graph_path(self.name, half, self.size)
-        path = self._own_weights.with_name(graph_name(half, self.size))
-        if not path.is_file():
-            raise WeightsError(f"no exported network at {path}: export it there, or use runtime torch")
-        return path
-
     def encode_with(self, network: Network | None, frames: Frame, landmarks: Array) -> Identity:
         assert network is not None
         size, count = self.size, self._references
-        if frames.ndim != 4 or frames.shape[1:] != (size, size, 3) or frames.dtype != np.uint8:
-            raise GeneratorError(f"frames: expected (B, {size}, {size}, 3) uint8, got {frames.shape} {frames.dtype}")
-        if landmarks.shape != (len(frames), POINTS, 3) or not np.isfinite(landmarks).all():
-            raise GeneratorError(f"landmarks: expected ({len(frames)}, {POINTS}, 3) finite, got {landmarks.shape}")
+        self.require_frames(frames)
+        self.require_landmarks(landmarks, len(frames))
         points = to_pixels(landmarks, size, size)
         edges = np.stack([drawn_edges(own, size) for own in points])
         outputs = network({"frames": frames, "edges": edges})
@@ -173,36 +152,27 @@ class RhythmicGenerator(NeuralGenerator, FaceGenerator):
         known = {name: identity[name] for name in (*JOINED, *OWN) if name in identity}
         return np.asarray(network({**inputs, **known})["frame"], np.uint8)
 
+    def _stored(self) -> tuple[int, int, bool, int]:
+        """Width, number of references, variant and size that the file's weights were trained at: needs no torch."""
+        metadata = self.stored_header().metadata
+        if metadata.get("task") != self.name:
+            raise WeightsError(f"{self._weights}: weights of {metadata.get('task', 'something else')}, not rhythmic")
+        try:
+            config = json.loads(metadata["config"])
+            facts = int(config["width"]), int(config["references"]), bool(config["hybrid"])
+            return *facts, int(metadata.get("size", TRAINED_SIZE))
+        except (KeyError, ValueError, TypeError) as error:
+            raise WeightsError(f"{self._weights}: its metadata does not describe a rhythmic ({error!r})") from error
+
     @cached_property
     def _network(self) -> RhythmicNetwork:
-        try:
+        def load() -> RhythmicNetwork:
             from engine.nets.rhythmic_weights import load_network
-            from engine.nets.stored_weights import LayoutError
-        except ImportError as error:
-            raise GeneratorError(
-                "torch is not installed: pip install 'visavis[torch]', or choose another runtime"
-            ) from error
-        try:
+
             return load_network(self._weights)
-        except LayoutError as error:
-            raise GeneratorError(f"generator rhythmic: {error}") from error
+
+        return self.loaded(load)
 
 
 def _picture(name: str, size: int, channels: int) -> TensorSpec:
     return TensorSpec(name, (size, size, channels), np.uint8)
-
-
-def _stored(weights: Path) -> tuple[int, int, bool, int]:
-    """Width, number of references, variant and size that a file's weights were trained at: needs no torch."""
-    try:
-        metadata: Mapping[str, Any] = read_header(weights).metadata
-    except OSError as error:
-        raise WeightsError(f"generator rhythmic: cannot read its weights ({error})") from error
-    if metadata.get("task") != RhythmicGenerator.name:
-        raise WeightsError(f"{weights}: weights of {metadata.get('task', 'something else')}, not rhythmic")
-    try:
-        config = json.loads(metadata["config"])
-        facts = int(config["width"]), int(config["references"]), bool(config["hybrid"])
-        return *facts, int(metadata.get("size", TRAINED_SIZE))
-    except (KeyError, ValueError, TypeError) as error:
-        raise WeightsError(f"{weights}: its metadata does not describe a rhythmic ({error!r})") from error

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from engine.generators.base import GeneratorError, Identity, Tensors
 from engine.generators.keypoint_generator import KeypointGenerator
 from engine.generators.neural import Half, Network, NetworkSpec, TensorSpec
-from engine.weights import WeightsError, graph_name, graph_path, weights_path
-from engine.weights.stored_header import read_header
+from engine.generators.weighted import WeightedGenerator
+from engine.weights import WeightsError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,7 +26,7 @@ PUBLISHED_SIZE = 256
 "Of the frames that the published weights were trained with, where a file does not say."
 
 
-class WarpGenerator(KeypointGenerator):
+class WarpGenerator(WeightedGenerator, KeypointGenerator):
     """A generator of the family, for square frames of `size` pixels.
 
     Weights trained at another size see their motion on a map of the size that they know: the factor by which the
@@ -47,25 +47,14 @@ class WarpGenerator(KeypointGenerator):
         Raises WeightsError where there is none or it is of something else: none are shipped. Raises GeneratorError for
         a size that the weights cannot do.
         """
-        if size not in self.sizes:
-            raise GeneratorError(f"generator {self.name}: no size {size}; it renders {', '.join(map(str, self.sizes))}")
-        super().__init__(size)
-        self._own_weights = weights
-        if weights is None:
-            try:
-                weights = weights_path(self.name)
-            except WeightsError as error:
-                raise WeightsError(
-                    f"{error}; or import published ones: visavis weights import {self.name} FILE"
-                ) from error
-        self._weights = weights
+        super().__init__(size, weights)
         config, trained_size = self._stored()
         try:
             self._read(config, trained_size)
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, GeneratorError):
                 raise
-            raise WeightsError(f"{weights}: its metadata does not describe a {self.name} ({error!r})") from error
+            raise WeightsError(f"{self._weights}: its metadata does not describe a {self.name} ({error!r})") from error
 
     @abstractmethod
     def warp_config(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -114,22 +103,12 @@ class WarpGenerator(KeypointGenerator):
     def torch_module(self, half: Half) -> nn.Module:
         return self._halves[half]
 
-    def graph_path(self, half: Half) -> Path:
-        if self._own_weights is None:
-            return graph_path(self.name, half, self.size)
-        path = self._own_weights.with_name(graph_name(half, self.size))
-        if not path.is_file():
-            raise WeightsError(f"no exported network at {path}: export it there, or use runtime torch")
-        return path
-
     def encode_with(
         self, network: Network | None, frames: NDArray[np.uint8], landmarks: NDArray[np.float32]
     ) -> Identity:
         """landmarks: not looked at; the detector finds what it needs."""
         assert network is not None
-        size = self.size
-        if frames.ndim != 4 or frames.shape[1:] != (size, size, 3) or frames.dtype != np.uint8:
-            raise GeneratorError(f"frames: expected (B, {size}, {size}, 3) uint8, got {frames.shape} {frames.dtype}")
+        self.require_frames(frames)
         return {**network({"frames": frames}), **{entry.name: frames for entry in self._pictures}}
 
     def render_with(self, network: Network | None, identity: Identity, motion: Tensors) -> NDArray[np.uint8]:
@@ -145,10 +124,7 @@ class WarpGenerator(KeypointGenerator):
 
     def _stored(self) -> tuple[dict[str, Any], int]:
         """The configuration in the file, and the size that it was trained at."""
-        try:
-            metadata = read_header(self._weights).metadata
-        except OSError as error:
-            raise WeightsError(f"generator {self.name}: cannot read its weights ({error})") from error
+        metadata = self.stored_header().metadata
         if metadata.get("task") != self.task:
             raise WeightsError(f"{self._weights}: weights of {metadata.get('task', 'something else')}, not {self.name}")
         try:
@@ -179,16 +155,8 @@ class WarpGenerator(KeypointGenerator):
 
     @cached_property
     def _halves(self) -> Mapping[Half, nn.Module]:
-        try:
-            from engine.nets.first_order import set_downscale
-            from engine.nets.stored_weights import LayoutError
-        except ImportError as error:
-            raise GeneratorError(
-                "torch is not installed: pip install 'visavis[torch]', or choose another runtime"
-            ) from error
-        try:
-            model = self.build()
-        except LayoutError as error:
-            raise WeightsError(f"generator {self.name}: {error}") from error
+        model = self.loaded(self.build)
+        from engine.nets.first_order import set_downscale
+
         set_downscale(model.kp_detector, model.generator.dense_motion_network, *self._downscale)
         return {half: module.eval() for half, module in self.halves(model).items()}
