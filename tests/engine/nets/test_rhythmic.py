@@ -295,7 +295,7 @@ class TestWeights:
         path.write_bytes(b"no")
         with pytest.raises(LayoutError, match="not a safetensors file"):
             load_network(path)
-        with pytest.raises(LayoutError, match="neither netG.encoder nor netG.image_encoder"):
+        with pytest.raises(LayoutError, match=r"neither netG\.encoder nor netG\.image_encoder"):
             config_of({"netG.conv_img.weight": torch.zeros(1)})
 
 
