@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="needs torch")
+torch = pytest.importorskip("torch", reason="needs torch (extra: torch)")
 
 from rich.console import Console  # noqa: E402
 from torch import nn  # noqa: E402
@@ -184,7 +184,7 @@ def test_a_tiny_network_in_all_ways(tiny_run: dict[str, Any]) -> None:
 
 def test_a_way_that_fails_leaves_the_others_their_figures(tiny_run: dict[str, Any]) -> None:
     if torch.cuda.is_available():
-        pytest.skip("here it does not fail")
+        pytest.skip("with a GPU no way fails")
     assert tiny_run["failing"]["failed"]
     assert tiny_run["failing"]["times"] == {}
 
@@ -202,7 +202,7 @@ def figures_of(tiny_run: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_figures_as_tables_plot_and_json(tiny_run: dict[str, Any], tmp_path: Path) -> None:
-    cv2 = pytest.importorskip("cv2")
+    cv2 = pytest.importorskip("cv2", reason="reads the plot by OpenCV")
     pytest.importorskip("matplotlib", reason="needs matplotlib (extra: bench)")
     figures = figures_of(tiny_run)
     first, second = tables(figures)

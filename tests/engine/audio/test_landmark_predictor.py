@@ -62,7 +62,7 @@ def test_weights_that_are_not_there_or_of_something_else_are_named(tmp_path, mon
 @pytest.mark.slow
 def test_exported_network_agrees_with_torch(predictor, inputs, tmp_path):
     """`export_network` compares, and refuses where they do not."""
-    pytest.importorskip("onnx")
+    pytest.importorskip("onnx", reason="networks are exported with onnx (extra: export)")
     _, mels, poses = (one[None] for one in inputs)
     tokens = predictor.encode(inputs[0])
     examples = [{"tokens": tokens[:, :n], "mels": mels, "poses": poses} for n in (1, 6)]

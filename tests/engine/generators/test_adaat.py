@@ -126,7 +126,7 @@ class TestWeights:
 
 @pytest.mark.slow
 def test_exported_networks_agree_with_torch(generator, weights, head, model, at_pose):
-    onnx = pytest.importorskip("onnx")
+    onnx = pytest.importorskip("onnx", reason="networks are exported with onnx (extra: export)")
     with pytest.raises(GeneratorError, match="no exported network"):
         generator.graph_path("encode")
     poses = ((0.0, 0.0, 0.0), (0.1, -0.3, 0.1))

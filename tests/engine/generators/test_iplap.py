@@ -228,7 +228,7 @@ class TestWeights:
 @pytest.mark.slow
 def test_exported_networks_agree_with_torch(generator, weights, head, model, at_pose):
     """Also for several references, by one file; with what TensorRT has: maps of rank 4 are sampled."""
-    onnx = pytest.importorskip("onnx")
+    onnx = pytest.importorskip("onnx", reason="networks are exported with onnx (extra: export)")
     poses = ((0.0, 0.0, 0.0), (0.1, -0.3, 0.1))
     motions = [generator.motion(head.person, at_pose(model, rotation=pose)) for pose in poses]
     export_generator(generator, head.frame[None], head.landmarks[None], motions, weights.parent)

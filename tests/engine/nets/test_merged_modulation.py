@@ -43,7 +43,7 @@ def test_renderer_with_merged_layers_is_the_same(random_network):
 @pytest.mark.slow
 def test_exports(tmp_path):
     """`export_network` compares with torch, and refuses where they differ."""
-    pytest.importorskip("onnx")
+    pytest.importorskip("onnx", reason="networks are exported with onnx (extra: export)")
 
     class Alone(torch.nn.Module):
         def __init__(self):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="needs torch")
+torch = pytest.importorskip("torch", reason="needs torch (extra: torch)")
 
 from torch import nn  # noqa: E402
 

@@ -221,7 +221,7 @@ def test_signals_still_arrive_when_the_runtimes_are_gone(name: str) -> None:
 
 
 def test_threads_of_torch_are_those_asked_for() -> None:
-    torch = pytest.importorskip("torch", reason="needs torch")
+    torch = pytest.importorskip("torch", reason="needs torch (extra: torch)")
     before = torch.get_num_threads()
     try:
         load_runtime("torch:1")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="needs torch")
+torch = pytest.importorskip("torch", reason="needs torch (extra: torch)")
 
 from engine.generators.neural import NetworkSpec, TensorSpec  # noqa: E402
 from engine.runtime.resident import ResidentArrays  # noqa: E402
