@@ -78,6 +78,9 @@ class IPLAPTask(PairTask):
         return dict(self._discriminators)
 
     def forward(self, batch: Batch) -> Outputs:
+        if not self._options.voice:
+            # Of one silence batch norm learns a variance of nothing, by which inference would blow up every rounding.
+            self._network.translation.audio_encoder.eval()
         references = batch["references"]
         pictures = separated(planes(references.flatten(0, 1)), references)
         frame, warped = self._network(

@@ -165,6 +165,9 @@ def test_renderer_learns_and_is_read_back(alone, small_pack, tmp_path):
     assert isinstance(task, IPLAPTask)
     losses, batch = learned(task, recipe, 12, 3e-3)
     assert losses[-1] < 0.9 * losses[0]
+    listener, silence = task._network.translation.audio_encoder, batch["mel"][:, None]
+    trained_with = listener(silence)
+    torch.testing.assert_close(listener.eval()(silence), trained_with, msg="not what was trained: an overblown silence")
     outputs = task.forward(batch)
     of_discriminator = task.discriminator_terms(batch, {k: v.detach() for k, v in outputs.items()})
     assert set(of_discriminator) == {"real", "fake"}
