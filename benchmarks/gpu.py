@@ -26,10 +26,10 @@ from rich.progress import track
 from benchmarks import kernels
 from benchmarks.environment import command_line, write_result
 from benchmarks.gpu_ceilings import Ceilings, as_figures, ceilings, count, shares, work_figures
-from benchmarks.gpu_networks import GENERATORS, SIZE, Measured, measured
 from benchmarks.gpu_report import plot, tables
 from benchmarks.gpu_timing import RATE, Timer, event_seconds, streams, summary, wall_seconds
 from benchmarks.gpu_variants import REFERENCE, VARIANTS, Variant, network_of
+from benchmarks.networks import GENERATORS, SIZE, Measured, measured
 from engine.generators.base import Tensors
 from engine.generators.neural import Network
 from engine.kernels.launch import KernelsUnavailableError, launcher_of

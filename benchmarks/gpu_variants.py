@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmarks.gpu_networks import Reference
+from benchmarks.networks import Reference
 from engine.generators.neural import NeuralGenerator
 from engine.runtime.mixed_precision import MixedPrecision, Precision, PrecisionConfig
 from engine.runtime.static_network import Capture, StaticConfig, StaticNetwork

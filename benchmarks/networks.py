@@ -1,9 +1,9 @@
-"""The networks that are measured: of every generator the half that is executed for each frame, and its inputs."""
+"""The networks that are measured: of every generator with its halves, and what goes into them."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -28,22 +28,54 @@ from engine.generators.adaat import AdaATGenerator
 from engine.generators.base import Tensors
 from engine.generators.dagan import DaGANGenerator
 from engine.generators.fomm import FOMMGenerator
-from engine.generators.neural import NeuralGenerator
+from engine.generators.iplap import IPLAPGenerator
+from engine.generators.keypoint_generator import KeypointGenerator
+from engine.generators.lsr import LSRGenerator
+from engine.generators.neural import Half, Network, NeuralGenerator
+from engine.generators.rhythmic import RhythmicGenerator
 from engine.motion import FaceState
-from engine.nets import adaat_weights, dagan_weights, first_order_weights
+from engine.nets import (
+    adaat_weights,
+    dagan_weights,
+    first_order_weights,
+    iplap_weights,
+    lsr_weights,
+    rhythmic_weights,
+)
 from engine.nets.adaat import AdaATConfig, AdaATNetwork
 from engine.nets.dagan import DaGANConfig, DaGANModel
 from engine.nets.first_order import FirstOrderConfig, FirstOrderModel
+from engine.nets.iplap import IPLAPRenderer, RendererConfig
+from engine.nets.lsr import LSRConfig, LSRNetwork
+from engine.nets.rhythmic import RhythmicConfig, RhythmicNetwork
 from engine.weights import WeightsError
 from visavis.demo import PORTRAIT
 
-GENERATORS = ("portrait", "adaat", "fomm", "dagan")
 SIZE = 256
 
-PUBLISHED: Mapping[str, Any] = MappingProxyType(
-    {"adaat": AdaATConfig(), "fomm": FirstOrderConfig(), "dagan": DaGANConfig()}
+
+@dataclass(frozen=True)
+class Kind:
+    """How a generator with random weights is made."""
+
+    generator: Callable[[int, Path], NeuralGenerator]
+    network: Callable[[Any], nn.Module]
+    save: Callable[[Any, Path], None]
+    config: Any
+    "The published widths."
+
+
+KINDS: Mapping[str, Kind] = MappingProxyType(
+    {
+        "adaat": Kind(AdaATGenerator, AdaATNetwork, adaat_weights.save_network, AdaATConfig()),
+        "fomm": Kind(FOMMGenerator, FirstOrderModel, first_order_weights.save_model, FirstOrderConfig()),
+        "dagan": Kind(DaGANGenerator, DaGANModel, dagan_weights.save_model, DaGANConfig()),
+        "iplap": Kind(IPLAPGenerator, IPLAPRenderer, iplap_weights.save_renderer, RendererConfig()),
+        "lsr": Kind(LSRGenerator, LSRNetwork, lsr_weights.save_network, LSRConfig()),
+        "rhythmic": Kind(RhythmicGenerator, RhythmicNetwork, rhythmic_weights.save_network, RhythmicConfig()),
+    }
 )
-"What networks without installed weights are made like."
+GENERATORS = ("portrait", *KINDS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,8 +85,13 @@ class Measured:
     generator: NeuralGenerator
     weights: str
     "'installed' or 'random': they cost the same."
-    inputs: Tensors
-    "Of its `render` network, batch 1: a face that has turned."
+    by_half: Mapping[Half, Tensors]
+    "What goes into each network, batch 1: a face, and the same that has turned."
+
+    @property
+    def inputs(self) -> Tensors:
+        """Of the network that is executed for each frame."""
+        return self.by_half["render"]
 
     def batch(self, rows: int) -> Tensors:
         """The inputs so many times."""
@@ -62,27 +99,29 @@ class Measured:
 
 
 @contextmanager
-def measured(name: str, size: int = SIZE, configs: Mapping[str, Any] = PUBLISHED) -> Iterator[Measured]:
-    """A generator with its installed weights, or random ones of `configs`. Raises GeneratorError."""
+def measured(name: str, size: int = SIZE, config: Any = None) -> Iterator[Measured]:
+    """A generator with its installed weights; where there are none, with random ones of `config` or as published.
+    Raises GeneratorError."""
+    try:
+        installed = load_generator(name, size)
+    except WeightsError:
+        with random_weights(name, size, config) as made:
+            yield made
+        return
+    assert isinstance(installed, NeuralGenerator)
+    yield Measured(installed, "installed", _inputs(installed, 1))
+
+
+@contextmanager
+def random_weights(name: str, size: int = SIZE, config: Any = None, references: int = 1) -> Iterator[Measured]:
+    """A generator with random weights, of a person of whom there are so many pictures."""
+    kind = KINDS[name]
     with TemporaryDirectory(prefix="visavis-bench-") as folder:
-        try:
-            generator, weights = load_generator(name, size), "installed"
-        except WeightsError:
-            generator, weights = _random(name, size, configs[name], Path(folder) / f"{name}.safetensors"), "random"
-        assert isinstance(generator, NeuralGenerator)
-        yield Measured(generator, weights, _render_inputs(generator))
-
-
-def _random(name: str, size: int, config: Any, path: Path) -> NeuralGenerator:
-    torch.manual_seed(0)
-    if name == "adaat":
-        adaat_weights.save_network(AdaATNetwork(config), path)
-        return AdaATGenerator(size, path)
-    if name == "fomm":
-        first_order_weights.save_model(FirstOrderModel(config), path)
-        return FOMMGenerator(size, path)
-    dagan_weights.save_model(DaGANModel(config), path)
-    return DaGANGenerator(size, path)
+        path = Path(folder) / f"{name}.safetensors"
+        torch.manual_seed(0)
+        kind.save(kind.network(config or kind.config), path)
+        generator = kind.generator(size, path)
+        yield Measured(generator, "random", _inputs(generator, references))
 
 
 class _Seen(Exception):
@@ -99,9 +138,25 @@ def _face(size: int) -> tuple[NDArray[np.uint8], Person, FaceState]:
     return frame, *fit_source(FaceModel.load(), detect_face(frame).landmarks)
 
 
-def _render_inputs(generator: NeuralGenerator) -> Tensors:
+def _inputs(generator: NeuralGenerator, references: int) -> dict[Half, Tensors]:
     frame, person, state = _face(generator.size)
-    identity = generator.encode(frame[None], person.landmarks(state)[None].astype(np.float32))
+    frames, landmarks = frame[None], person.landmarks(state)[None].astype(np.float32)
+    identity = generator.encode(frames, landmarks)
+    if references > 1:
+        identity = generator.merge([identity] * references)
+    turned = example_motions(generator, frame, person, state)[1]
+    found: dict[Half, Tensors] = {}
+    halves = generator.network_specs()
+    if isinstance(generator, KeypointGenerator):
+        found["detect"] = _seen(lambda network: generator.detect_with(network, frames))
+    if "encode" in halves:
+        found["encode"] = _seen(lambda network: generator.encode_with(network, frames, landmarks))
+    found["render"] = _seen(lambda network: generator.render_with(network, identity, turned))
+    return found
+
+
+def _seen(use: Callable[[Network], object]) -> Tensors:
+    """What goes into the network."""
     seen: dict[str, Any] = {}
 
     def remember(inputs: Tensors) -> Tensors:
@@ -109,7 +164,7 @@ def _render_inputs(generator: NeuralGenerator) -> Tensors:
         raise _Seen
 
     with suppress(_Seen):
-        generator.render_with(remember, identity, example_motions(generator, frame, person, state)[1])
+        use(remember)
     return seen
 
 

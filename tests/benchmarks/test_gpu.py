@@ -20,17 +20,20 @@ from torch import nn  # noqa: E402
 
 from benchmarks import gpu, gpu_timing  # noqa: E402
 from benchmarks.gpu_ceilings import Ceilings, Work, as_figures, ceilings, count, shares  # noqa: E402
-from benchmarks.gpu_networks import GENERATORS, measured  # noqa: E402
 from benchmarks.gpu_report import plot, sizes_of, tables  # noqa: E402
 from benchmarks.gpu_timing import streams, summary, wall_seconds  # noqa: E402
 from benchmarks.gpu_variants import REFERENCE, VARIANTS, Variant  # noqa: E402
+from benchmarks.networks import GENERATORS, measured, random_weights  # noqa: E402
 from engine.generators.warp import WarpGenerator  # noqa: E402
 from engine.nets.adaat import AdaATConfig  # noqa: E402
 from engine.nets.dagan import DaGANConfig  # noqa: E402
 from engine.nets.dense_motion import DenseMotionConfig  # noqa: E402
 from engine.nets.first_order import FirstOrderConfig  # noqa: E402
 from engine.nets.hourglass import HourglassConfig  # noqa: E402
+from engine.nets.iplap import RendererConfig  # noqa: E402
 from engine.nets.keypoint_detector import KeypointConfig  # noqa: E402
+from engine.nets.lsr import LSRConfig  # noqa: E402
+from engine.nets.rhythmic import RhythmicConfig  # noqa: E402
 from engine.runtime import RuntimeUnavailableError  # noqa: E402
 from visavis.__main__ import main  # noqa: E402
 
@@ -145,7 +148,7 @@ def tiny_run() -> dict[str, Any]:
     ways = [one for one in VARIANTS if not one.recorded and not one.compiled]
     console = Console(quiet=True)
     torch.set_num_threads(1)
-    with measured("fomm", 128, {"fomm": SMALL}) as one:
+    with measured("fomm", 128, SMALL) as one:
         figures = gpu.measure_generator(one, LIMITS, "cpu", (1, 2), twice, console, True, ways)
         figures["failing"] = gpu.measure_generator(one, LIMITS, "cpu", (1,), twice, console, True, [*ways[:1], NO_WAY])[
             "ways"
@@ -255,7 +258,7 @@ def test_what_is_compared() -> None:
     assert VARIANTS[0] is REFERENCE
     assert len({one.name for one in VARIANTS}) == len(VARIANTS)
     assert {one.name for one in VARIANTS if one.recorded} >= {"graph fp16", "graph of compile fp16"}
-    assert set(GENERATORS) == {"portrait", "adaat", "fomm", "dagan"}
+    assert set(GENERATORS) == {"portrait", "adaat", "fomm", "dagan", "iplap", "lsr", "rhythmic"}
 
 
 def test_installed_weights_are_measured_where_there_are_some() -> None:
@@ -274,14 +277,24 @@ def test_installed_weights_are_measured_where_there_are_some() -> None:
             "dagan",
             DaGANConfig(warp=replace(SMALL, detector=replace(SMALL.detector, channels=4), limit=32)),
         ),
+        ("lsr", LSRConfig(size=64, width=2, limit=8, latent=8, hidden=4)),
+        ("rhythmic", RhythmicConfig(width=2, references=2)),
     ],
 )
 def test_random_ones_render_a_face_that_has_turned(name: str, config: Any) -> None:
-    with measured(name, 256, {name: config}) as one:
+    with measured(name, 256, config) as one:
         assert one.weights == "random"
-        spec = one.generator.network_specs()["render"]
-        assert set(one.inputs) == {entry.name for entry in spec.inputs}
-        assert all(np.isfinite(array).all() for array in one.inputs.values())
+        specs = one.generator.network_specs()
+        assert set(one.by_half) == set(specs)
+        for half, spec in specs.items():
+            assert set(one.by_half[half]) == {entry.name for entry in spec.inputs}
+            assert all(np.isfinite(array).all() for array in one.by_half[half].values())
+
+
+def test_of_several_pictures_the_frame_sees_all() -> None:
+    with random_weights("iplap", 256, RendererConfig(64, 4, 8, 4, 4, 4, 4), references=3) as one:
+        assert one.inputs["pictures"].shape[:2] == (1, 3)
+        assert one.by_half["encode"]["picture"].shape[0] == 1
 
 
 @pytest.mark.gpu
@@ -289,7 +302,7 @@ def test_random_ones_render_a_face_that_has_turned(name: str, config: Any) -> No
 def test_a_small_network_in_all_ways_on_the_gpu() -> None:
     if not torch.cuda.is_available():
         pytest.skip("torch finds no NVIDIA GPU")
-    with measured("fomm", 128, {"fomm": SMALL}) as one:
+    with measured("fomm", 128, SMALL) as one:
         limits = ceilings(lambda work: gpu_timing.event_seconds(work, 5), "cuda", side=1024)
         figures = gpu.measure_generator(
             one,
