@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +19,7 @@ from engine.face.images import load_image
 from engine.face.landmarks import detect_face
 from engine.face.model import FaceModel, Person
 from engine.face.motion_tracker import MotionTracker
-from engine.generators import GeneratorError, load_generator
+from engine.generators import GeneratorError, Identity, Tensors, load_generator
 from engine.generators.keypoint_generator import KeypointGenerator
 from engine.keypoint_tracker import KeypointTracker
 from engine.motion import FaceState, Motion
@@ -59,16 +60,16 @@ class Avatar:
         self.person, self.source_state = fits[0]
         self.size = size
         self.source_frame: Picture = frames[0]
-        self._generator = load_generator(generator, size)
+        self.generator = load_generator(generator, size)
         self._at_once = at_once
-        compiled = load_runtime(runtime, at_once).compile(self._generator)
+        compiled = load_runtime(runtime, at_once).compile(self.generator)
         self._render = compiled.render
         # Not the detector's landmarks: the depth of these agrees with that of the landmarks that will drive.
         own = [person.landmarks(state).astype(np.float32) for person, state in fits]
-        self._identity = self._generator.merge(
+        self.identity: Identity = self.generator.merge(
             [compiled.encode(frame[None], points[None]) for frame, points in zip(frames, own, strict=True)]
         )
-        self._drive = drive_for(self._generator, self.person, self.source_state, self._identity)
+        self._drive = drive_for(self.generator, self.person, self.source_state, self.identity)
 
     @classmethod
     def from_image(
@@ -112,14 +113,22 @@ class Avatar:
 
         Takes a few states more from `driving` than it has rendered.
         """
+        states = (None if state is None else self.transfer(state, motion) for state in driving)
+        yield from self._in_order(None if state is None else partial(self.render_state, state) for state in states)
+
+    def render_motions(self, motions: Iterable[Tensors]) -> Generator[Picture]:
+        """As `render_each`, of what the generator's `render` takes, e.g. of what a `VoiceDriver` makes."""
+        yield from self._in_order(partial(self._rendered, motion) for motion in motions)
+
+    def _in_order(self, frames: Iterable[Callable[[], Picture] | None]) -> Generator[Picture]:
         with ThreadPoolExecutor(self._at_once) as pool:
             frame: Future[Picture] = Future()
             frame.set_result(self.source_frame)
             waiting: deque[Future[Picture]] = deque()
             try:
-                for state in driving:
-                    if state is not None:
-                        frame = pool.submit(self.render_state, self.transfer(state, motion))
+                for make in frames:
+                    if make is not None:
+                        frame = pool.submit(make)
                     waiting.append(frame)
                     if len(waiting) > self._at_once:
                         yield waiting.popleft().result()
@@ -135,7 +144,10 @@ class Avatar:
 
     def render_state(self, state: Posed) -> Picture:
         """The avatar in exactly this state; a face state is in frame coordinates of the avatar's own square frame."""
-        frame: Picture = self._render(self._identity, self._drive.tensors(state))[0]
+        return self._rendered(self._drive.tensors(state))
+
+    def _rendered(self, motion: Tensors) -> Picture:
+        frame: Picture = self._render(self.identity, motion)[0]
         return frame
 
     def paste_back(self, frame: Picture) -> Picture:

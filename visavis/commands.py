@@ -65,8 +65,11 @@ class Speak(Rendering):
     "The voice: any sound file, or a video with sound."
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     "The mp4 to write."
+    lips: Literal["auto", "voice", "iplap"] = "auto"
+    """What moves jaw and lips. voice: the small network that comes along. iplap: IP-LAP's landmark generator, for the
+    generator of that name. auto: that one where its weights are installed."""
     mouth: float = 1.0
-    "How wide the mouth opens, against what is most probable: 0 to 3."
+    "How wide the mouth opens, against what is most probable: 0 to 3. Not for lips of IP-LAP."
     head: float = 1.0
     "How much the head moves, against people who talk: 0 to 3."
     seed: int = 0

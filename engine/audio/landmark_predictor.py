@@ -29,13 +29,18 @@ GENERATOR = "iplap"
 FILE = f"{GENERATOR}-landmarks.safetensors"
 
 
+def installed_path() -> Path:
+    """The file beside the generator's weights, whether it is there or not."""
+    return weights_folder(GENERATOR) / FILE
+
+
 class LandmarkPredictor:
     """Mel windows and poses to jaw and lips. `references` of the person say how his face is made."""
 
     def __init__(self, weights: Path | None = None) -> None:
         """weights: a file of `engine.nets.iplap_weights`; without, the one beside the generator's. Raises
         WeightsError where there is none or it is of something else."""
-        path = weights or weights_folder(GENERATOR) / FILE
+        path = weights or installed_path()
         if not path.is_file():
             raise WeightsError(
                 f"no landmark generator at {path}: train one with `visavis train iplap-landmarks`, or import the "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 import numpy as np
@@ -63,9 +63,11 @@ class VoiceDriver:
         identity: Identity,
         person: Person,
         predictor: LandmarkPredictor,
-        timing: Timing = EXACT,
+        timing: Timing | None = None,
     ) -> None:
-        """Raises GeneratorError for a timing that the weights were not trained for."""
+        """timing: without, the one that the weights were trained for, as published if they can. Raises GeneratorError
+        for one that they were not."""
+        timing = timing or (CAUSAL if predictor.causal else EXACT)
         if timing.causal != predictor.causal:
             suited = CAUSAL.name if predictor.causal else "any other"
             raise GeneratorError(f"timing {timing.name}: these weights were trained for {suited}")
@@ -99,3 +101,25 @@ class VoiceDriver:
             while self._first < heard.frame - WINDOW:
                 self._states.popleft()
                 self._first += 1
+
+
+def spoken_motions(
+    sound: Iterable[Array], states: Callable[[Iterable[Array]], Iterable[FaceState]], driver: VoiceDriver
+) -> Iterator[Tensors]:
+    """The motions of a whole recording, one for each of the `states` that are made of it, 25 a second.
+
+    sound: blocks at 16 kHz, taken as needed.
+    """
+
+    def heard() -> Iterator[Array]:
+        for block in sound:
+            driver.add_sound(block)
+            yield block
+
+    for state in states(heard()):
+        driver.add_state(state)
+        for _, motion in driver.take():
+            yield motion
+    driver.finish()
+    for _, motion in driver.take():
+        yield motion

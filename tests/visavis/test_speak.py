@@ -73,6 +73,43 @@ def test_odd_voices_are_spoken(tmp_path, samples, rate, frames):
     assert len(frames_and_sound(tmp_path / "a.mp4")[0]) == frames
 
 
+@pytest.fixture
+def iplap_weights(tmp_path, monkeypatch):
+    """Of both networks, narrow and random."""
+    torch = pytest.importorskip("torch", reason="networks need torch (extra: torch)")
+    from engine.nets.iplap import IPLAPRenderer, RendererConfig
+    from engine.nets.iplap_landmarks import LandmarkConfig, LandmarkGenerator
+    from engine.nets.iplap_weights import save_landmarks, save_renderer
+
+    folder = tmp_path / "weights" / "iplap"
+    folder.mkdir(parents=True)
+    torch.manual_seed(0)
+    save_renderer(IPLAPRenderer(RendererConfig(32, 2, 4, 2, 2, 1, 2)), folder / "iplap.safetensors")
+    save_landmarks(LandmarkGenerator(LandmarkConfig(128, 1, feed_forward=16)), folder / "iplap-landmarks.safetensors")
+    monkeypatch.setenv("VISAVIS_WEIGHTS", str(folder.parent))
+    return folder
+
+
+def test_lips_of_iplap_where_its_landmark_generator_is_installed(tmp_path, iplap_weights, capsys):
+    audio = write_wav(tmp_path / "a.wav", buzz(0.4))
+    options = ("--generator", "iplap", "--runtime", "torch", "--quiet")
+    for name, lips in (("auto", "auto"), ("iplap", "iplap"), ("voice", "voice")):
+        assert speak(audio, tmp_path / f"{name}.mp4", "--lips", lips, *options) == 0
+    auto, iplap, voice = (frames_and_sound(tmp_path / f"{name}.mp4")[0] for name in ("auto", "iplap", "voice"))
+    assert len(auto) == len(voice) == 10
+    np.testing.assert_array_equal(auto, iplap)
+    assert (np.array(auto) != np.array(voice)).any()
+    (iplap_weights / "iplap-landmarks.safetensors").unlink()
+    assert speak(audio, tmp_path / "without.mp4", *options) == 0
+    np.testing.assert_array_equal(frames_and_sound(tmp_path / "without.mp4")[0], voice)
+    capsys.readouterr()
+    assert speak(audio, tmp_path / "none.mp4", "--lips", "iplap", *options) == 1
+    assert "visavis train iplap-landmarks" in capsys.readouterr().err
+    assert speak(audio, tmp_path / "none.mp4", "--lips", "iplap") == 1
+    assert "use generator iplap" in capsys.readouterr().err
+    assert not (tmp_path / "none.mp4").exists()
+
+
 def test_silence_is_said(tmp_path, capsys):
     assert speak(write_wav(tmp_path / "a.wav", np.zeros(3200)), tmp_path / "a.mp4") == 0
     assert "is silent" in " ".join(capsys.readouterr().err.split())

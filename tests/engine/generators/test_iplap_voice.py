@@ -10,7 +10,7 @@ from engine.audio.voice_landmarks import CAUSAL, EXACT, NEWEST  # noqa: E402
 from engine.face.landmarks131 import POSE  # noqa: E402
 from engine.generators.base import GeneratorError  # noqa: E402
 from engine.generators.iplap import IPLAPGenerator  # noqa: E402
-from engine.generators.iplap_voice import StateWindow, VoiceDriver  # noqa: E402
+from engine.generators.iplap_voice import StateWindow, VoiceDriver, spoken_motions  # noqa: E402
 from engine.nets.iplap import IPLAPRenderer, RendererConfig  # noqa: E402
 from engine.nets.iplap_landmarks import LandmarkConfig, LandmarkGenerator  # noqa: E402
 from engine.nets.iplap_weights import renderer_metadata, save_landmarks  # noqa: E402
@@ -101,6 +101,26 @@ def test_with_a_voice(generators, predictor, head, states, timing):
     ahead = (FRAMES - 2, FRAMES - 1) if timing is EXACT else (FRAMES - 3, FRAMES - 3)
     shown = (FRAMES - 5, FRAMES - 4, FRAMES - 3, *ahead)
     assert last_but_two == [poses(of_state[k])[0] for k in shown]
+
+
+def test_a_recording_gives_a_motion_for_each_state(generators, predictor, head, states):
+    generator = generators["held"]
+    identity = {"points": generator.motion(head.person, head.state)["points"][:, :1]}
+    voice = (0.2 * np.random.default_rng(0).standard_normal(FRAMES * 640)).astype(np.float32)
+
+    def driven(blocks):
+        driver = VoiceDriver(generator, identity, head.person, predictor)
+        assert driver.timing is EXACT
+
+        def as_heard(sound):
+            assert sum(map(len, sound)) == len(voice)
+            yield from states
+
+        return [motion["points"] for motion in spoken_motions(blocks, as_heard, driver)]
+
+    whole = driven([voice])
+    assert len(whole) == FRAMES
+    np.testing.assert_allclose(np.array(whole), driven(np.split(voice, 12)), atol=1e-6)
 
 
 def test_timings_that_weights_were_not_trained_for_are_refused(generators, predictor, head):
