@@ -13,8 +13,8 @@ demo: $(VENV)/base.stamp
 
 # What works in real time has the machine to itself; the rest shares it, one thread a process.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile tests/engine tests/trt_plans
-	$(BIN)/pytest tests/benchmarks tests/streaming tests/visavis
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile -m "not realtime"
+	$(BIN)/pytest -m realtime
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

@@ -12,6 +12,8 @@ import pytest
 from benchmarks.impaired_call import CallReport, Scenario, longest_freeze, run_call
 from benchmarks.impaired_path import LOOPBACK, BurstLoss, ImpairedPath, PathConditions
 
+pytestmark = pytest.mark.realtime
+
 SDP = (
     "v=0\r\nm=audio 9 UDP\r\n"
     "a=candidate:1 1 udp 100 {ip} {port} typ host\r\na=candidate:2 1 udp 90 ::1 5 typ host\r\n"

@@ -28,6 +28,8 @@ from streaming.media_receiver import MediaReceiver
 from streaming.media_sender import MediaSender
 from streaming.peer import LOOPBACK, IceConfig, Peer, PeerConfig
 
+pytestmark = pytest.mark.realtime
+
 
 @pytest.fixture
 async def connection():

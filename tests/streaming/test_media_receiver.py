@@ -17,6 +17,8 @@ from streaming.keypoint_statistics import keypoint_statistics
 from streaming.media_receiver import MediaReceiver
 from streaming.voice import VoiceEncoder
 
+pytestmark = pytest.mark.realtime
+
 NOW = 1000.0
 "Local time of media time 0 plus the way."
 

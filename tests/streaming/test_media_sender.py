@@ -11,6 +11,8 @@ from streaming.keypoint_statistics import keypoint_statistics
 from streaming.media_sender import MediaSender
 from streaming.voice import VoicePacket
 
+pytestmark = pytest.mark.realtime
+
 STATISTICS = keypoint_statistics(10, b"weights1")
 
 

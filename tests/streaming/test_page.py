@@ -18,6 +18,7 @@ from streaming.page_server import PageServer, PageStatus
 pytest.importorskip("playwright", reason="the extra `dev` is not installed")
 pytestmark = [
     pytest.mark.browser,
+    pytest.mark.realtime,
     pytest.mark.skipif(
         find_chromium() is None, reason="no Chromium on this machine; install it: sudo apt install chromium"
     ),

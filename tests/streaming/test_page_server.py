@@ -25,6 +25,8 @@ from streaming.page_server import (
     without_candidates,
 )
 
+pytestmark = pytest.mark.realtime
+
 TIMEOUT_S = 10.0
 
 

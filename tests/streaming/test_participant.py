@@ -17,6 +17,8 @@ from streaming.outputs import MemoryOutput, OutputError
 from streaming.participant import RENDERED_AT_ONCE, WARN_AFTER, Display, DisplayConfig
 from visavis.demo import PORTRAIT
 
+pytestmark = pytest.mark.realtime
+
 
 async def feed_motion(receiver: MediaReceiver) -> None:
     """A still head at 25 Hz, for ever."""

@@ -22,6 +22,8 @@ from streaming.messages import Hello, Ping, ProtocolError, VoiceClock, encode_me
 from streaming.peer import LOOPBACK, STALE_BYTES, CallError, IceConfig, Peer, PeerConfig
 from streaming.voice import VoiceConfig, VoiceEncoder, VoicePacket
 
+pytestmark = pytest.mark.realtime
+
 CONFIG = PeerConfig(IceConfig(addresses=(LOOPBACK,)), name="test")
 
 

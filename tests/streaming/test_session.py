@@ -19,6 +19,8 @@ from streaming.peer import LOOPBACK, CallError, IceConfig, PeerConfig
 from streaming.session import Session, SessionConfig
 from streaming.signalling import SignallingServer, WrongTokenError
 
+pytestmark = pytest.mark.realtime
+
 PEER = PeerConfig(IceConfig(addresses=(LOOPBACK,)), silence_timeout=1.0, connect_timeout=6.0)
 
 

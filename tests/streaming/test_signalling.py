@@ -28,6 +28,8 @@ from streaming.signalling import (
     new_token,
 )
 
+pytestmark = pytest.mark.realtime
+
 TOKEN = "correct-horse"
 
 

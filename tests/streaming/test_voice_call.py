@@ -21,6 +21,8 @@ from streaming.participant import Display, DisplayConfig
 from streaming.peer import IceConfig, Peer, PeerConfig
 from visavis.demo import PORTRAIT
 
+pytestmark = pytest.mark.realtime
+
 CONFIG = PeerConfig(IceConfig(addresses=(LOOPBACK,)), name="test")
 
 

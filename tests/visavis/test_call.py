@@ -17,6 +17,8 @@ from benchmarks.browser import find_chromium, measure_page
 from streaming.inputs import VideoFile
 from visavis.demo import DRIVING, PORTRAIT
 
+pytestmark = pytest.mark.realtime
+
 START_S = 40.0
 
 LIGHT = ("--generator", "mesh")

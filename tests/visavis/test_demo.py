@@ -13,6 +13,8 @@ from streaming.inputs import VideoFile
 from visavis.__main__ import main
 from visavis.demo import DRIVING
 
+pytestmark = pytest.mark.realtime
+
 SECONDS = 6.0
 
 

@@ -12,6 +12,8 @@ from streaming.inputs import Camera, InputError, Microphone, open_input, open_li
 from streaming.inputs.base import RateLimiter
 from streaming.inputs.camera import camera_problem
 
+pytestmark = pytest.mark.realtime
+
 linux_only = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="V4L2 device names")
 
 

@@ -13,6 +13,8 @@ from streaming.media import AUDIO_BLOCK
 from streaming.media_sender import MediaSender
 from streaming.participant import Capture
 
+pytestmark = pytest.mark.realtime
+
 
 @pytest.fixture
 def sound(tmp_path):

@@ -9,6 +9,8 @@ import pytest
 from streaming.outputs import OutputError
 from streaming.outputs.webcam_output import WebcamOutput, letterbox
 
+pytestmark = pytest.mark.realtime
+
 pyvirtualcam = pytest.importorskip("pyvirtualcam", reason="the extra `webcam` is not installed")
 
 
