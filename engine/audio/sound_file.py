@@ -15,14 +15,14 @@ import numpy as np
 from av.container import InputContainer
 from numpy.typing import NDArray
 
+from engine.media_file import Decoding, RefusedFormatError, open_file, reason_of
+
 Wave = NDArray[np.float32]
 "(N,) in [-1, 1], mono."
 
 VOICE_RATE_HZ = 16_000
 "What the networks that listen to voices take: `MelConfig.rate_hz`."
 
-_REFUSED_FORMATS = {"tty", "concat", "hls", "dash"}
-"What FFmpeg would open but is no sound: text drawn as a picture, and lists of other files."
 _PLAYLIST = b"#EXTM3U"
 _LATE_LIMIT_S = 60
 "The latest beginning of a sound that is filled with silence: the time stamps of a damaged file may claim any."
@@ -60,8 +60,9 @@ class SoundFile:
         """
         self.problem = None
         resampler: _Resampler | None = None
+        decoding = Decoding()
         with self._open() as container:
-            for frame in self._decoded(container):
+            for frame in decoding.frames(container, container.streams.audio[0]):
                 if not _RATES_HZ[0] <= frame.sample_rate <= _RATES_HZ[1]:
                     raise SoundError(f"{self.path}: {frame.sample_rate} samples a second; 1000 to 768000 are read")
                 if resampler is None:
@@ -71,6 +72,11 @@ class SoundFile:
                         yield from resampler.finish()
                     resampler = _Resampler(frame, rate_hz)
                 yield from resampler.push(frame)
+            if decoding.reason:
+                self.problem = (
+                    f"the sound is damaged: {decoding.failed} of {decoding.packets} packets could not be decoded "
+                    f"({decoding.reason})"
+                )
             if resampler is not None:
                 yield from resampler.finish()
 
@@ -88,15 +94,11 @@ class SoundFile:
             if head == _PLAYLIST:
                 raise SoundError(f"{self.path}: {_NOT_SOUND} (a list of other files)")
         try:
-            # "file:" and the whitelist: neither a name nor a playlist inside may make FFmpeg open anything else.
-            container = av.open(
-                f"file:{self.path}", mode="r", options={"protocol_whitelist": "file"}, metadata_errors="replace"
-            )
+            container = open_file(self.path)
         except (OSError, av.FFmpegError) as error:
-            raise SoundError(f"{self.path}: {_NOT_SOUND} ({_reason(error)})") from error
-        if container.format.name in _REFUSED_FORMATS:
-            container.close()
-            raise SoundError(f"{self.path}: {_NOT_SOUND} ({container.format.long_name})")
+            raise SoundError(f"{self.path}: {_NOT_SOUND} ({reason_of(error)})") from error
+        except RefusedFormatError as error:
+            raise SoundError(f"{self.path}: {_NOT_SOUND} ({error})") from error
         if not container.streams.audio:
             container.close()
             raise SoundError(f"{self.path}: has no sound, only a picture; name a file with a voice")
@@ -104,28 +106,6 @@ class SoundFile:
             container.close()
             raise SoundError(f"{self.path}: the codec of its sound is not known here; convert it to WAV")
         return container
-
-    def _decoded(self, container: InputContainer) -> Iterator[Any]:
-        """All frames that can be decoded; `problem` is set at the end if some could not."""
-        failed = packets = 0
-        reason = ""
-        demuxed = container.demux(container.streams.audio[0])
-        while True:
-            try:
-                packet = next(demuxed, None)
-            except (OSError, av.FFmpegError) as error:
-                reason = _reason(error)
-                break
-            if packet is None:
-                break
-            packets += packet.size > 0
-            try:
-                yield from packet.decode()
-            except av.FFmpegError as error:
-                failed += 1
-                reason = _reason(error)
-        if reason:
-            self.problem = f"the sound is damaged: {failed} of {packets} packets could not be decoded ({reason})"
 
 
 def _silence_before(frame: Any, rate_hz: int) -> Iterator[Wave]:
@@ -179,7 +159,3 @@ class _Resampler:
 
 def _kind(frame: Any) -> tuple[str, str, int]:
     return frame.format.name, frame.layout.name, frame.sample_rate
-
-
-def _reason(error: Exception) -> str:
-    return str(getattr(error, "strerror", None) or error)

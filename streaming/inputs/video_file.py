@@ -18,6 +18,7 @@ from av.audio.frame import AudioFrame
 from av.container import InputContainer
 from av.video.frame import VideoFrame
 
+from engine.media_file import Decoding, RefusedFormatError, open_file, reason_of
 from streaming.inputs.base import LiveInput, RateLimiter
 from streaming.media import AUDIO_BLOCK, AUDIO_RATE_HZ, RGB, InputError, Samples, as_fraction
 
@@ -29,8 +30,6 @@ SIDE_LIMIT_PX = 16
 "The shortest side that is accepted."
 RATE_RANGE = (1, 240)
 "Frame rates outside are artefacts of the container (1000 in many WebM files), and the rate is measured instead."
-REFUSED_FORMATS = {"tty", "concat", "hls", "dash"}
-"What FFmpeg would open but is no video: text drawn as a picture, and lists of other files."
 AUDIO_STEP_S = Fraction(3, 1000)
 "A smaller step in the sound's timestamps is rounding by the container; a larger one is a hole, or samples too many."
 SILENCE_LIMIT_S = 3600
@@ -163,39 +162,20 @@ class VideoFile:
         if self.path.is_file() and self.path.stat().st_size == 0:
             raise InputError(f"{self.path}: is empty")
         try:
-            # "file:" and the whitelist: neither a name nor a playlist inside may make FFmpeg open anything else.
-            container = av.open(
-                f"file:{self.path}", mode="r", options={"protocol_whitelist": "file"}, metadata_errors="replace"
-            )
+            return open_file(self.path)
         except (OSError, av.FFmpegError) as error:
             code = getattr(error, "errno", None) or 0
-            raise InputError(f"{self.path}: {_PROBLEMS.get(code, _NOT_A_VIDEO)} ({_native(error)})") from error
-        if container.format.name in REFUSED_FORMATS:
-            container.close()
-            raise InputError(f"{self.path}: {_NOT_A_VIDEO} ({container.format.long_name})")
-        return container
+            raise InputError(f"{self.path}: {_PROBLEMS.get(code, _NOT_A_VIDEO)} ({reason_of(error)})") from error
+        except RefusedFormatError as error:
+            raise InputError(f"{self.path}: {_NOT_A_VIDEO} ({error})") from error
 
     def _decode(self, container: InputContainer) -> Iterator[VideoFrame]:
         """All frames that can be decoded; `problem` is set at the end if some could not."""
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
-        packets = failed = 0
-        reason = ""
-        demuxed = container.demux(stream)
-        while True:
-            try:
-                packet = next(demuxed, None)
-            except (OSError, av.FFmpegError) as error:
-                reason = _native(error)
-                break
-            if packet is None:
-                break
-            packets += packet.size > 0
-            try:
-                yield from packet.decode()
-            except av.FFmpegError as error:
-                failed += 1
-                reason = _native(error)
+        decoding = Decoding()
+        yield from decoding.frames(container, stream)
+        packets, failed, reason = decoding.packets, decoding.failed, decoding.reason
         if packets < stream.frames:
             self.problem = f"the file is cut off: {packets} of {stream.frames} frames are there" + (
                 f" ({reason})" * bool(reason)
@@ -241,7 +221,7 @@ class VideoFile:
             layout: tuple[Any, ...] = ()
             written = skip = 0
             due_s = Fraction(0)  # where the next frame belongs if it follows its predecessor
-            for frame in _decodable(container, container.streams.audio[0]):
+            for frame in Decoding().frames(container, container.streams.audio[0]):
                 if frame.pts is not None and frame.time_base is not None:
                     start_s = frame.pts * as_fraction(frame.time_base) - self._origin_s
                 else:
@@ -282,24 +262,6 @@ def nearest_usual_rate(rate: Fraction) -> Fraction:
 
 
 _NOT_A_VIDEO = "is not a video that can be read, or is cut off before its index; play or re-encode it to check"
-
-
-def _native(error: BaseException) -> str:
-    return (getattr(error, "strerror", None) or str(error)).strip().rstrip(".")
-
-
-def _decodable(container: InputContainer, stream: Any) -> Iterator[AudioFrame]:
-    """Frames of the stream up to its end or its first unreadable place; packets that cannot be decoded are left out."""
-    demuxed = container.demux(stream)
-    while True:
-        try:
-            packet = next(demuxed, None)
-        except (OSError, av.FFmpegError):
-            return
-        if packet is None:
-            return
-        with suppress(av.FFmpegError):
-            yield from packet.decode()
 
 
 def _samples(frames: list[AudioFrame]) -> Iterator[Samples]:
