@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from engine.audio.mel_windows import SILENCE, causal_window, mel_window
 from engine.face.landmarks131 import POSE, face_boxes, in_box
 from engine.training.clip_cache import frame_coordinates
+from engine.training.clip_mels import mel_of_clip, voiced_rows
 from engine.training.task import TrainingError
-from engine.training.voiced_clips import mel_of_clip, voiced_rows
 
 Array = NDArray[np.float32]
 

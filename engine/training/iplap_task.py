@@ -21,6 +21,7 @@ from engine.nets.pictures import planes
 from engine.nets.stored_weights import LayoutError
 from engine.training.adversarial import discriminator_scores, feature_matching, generator_score
 from engine.training.clip_cache import Clip
+from engine.training.clip_mels import mel_windows_of
 from engine.training.clip_task import picture_sheet
 from engine.training.iplap_samples import IPLAPSampleConfig, IPLAPSamples
 from engine.training.pair_task import PairOptions, PairTask
@@ -30,7 +31,6 @@ from engine.training.recipe import Recipe, RecipeError, Stage
 from engine.training.ssim import ssim_map
 from engine.training.style import style_distance
 from engine.training.task import Batch, Outputs, SampleSource, Terms, TrainingError, write_weights
-from engine.training.voiced_clips import mel_windows_of
 
 WARPED = "warped_"
 "In front of the names of terms: of the mixed references."

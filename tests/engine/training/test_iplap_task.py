@@ -11,6 +11,7 @@ from engine.generators.iplap import IPLAPGenerator  # noqa: E402
 from engine.nets.iplap_weights import load_landmarks  # noqa: E402
 from engine.training.augmentation import Change  # noqa: E402
 from engine.training.clip_cache import Clip, build_cache  # noqa: E402
+from engine.training.clip_mels import voiced_rows  # noqa: E402
 from engine.training.iplap_landmark_samples import LandmarkSampleConfig, LandmarkSamples, load_voiced_clips  # noqa: E402
 from engine.training.iplap_landmark_task import LandmarkTask, velocity_term  # noqa: E402
 from engine.training.iplap_samples import IPLAPSampleConfig, IPLAPSamples  # noqa: E402
@@ -18,7 +19,6 @@ from engine.training.iplap_task import IPLAPTask  # noqa: E402
 from engine.training.portrait_samples import encode_sources, load_source  # noqa: E402
 from engine.training.recipe import Recipe, RecipeError, from_table, load_recipe  # noqa: E402
 from engine.training.task import TrainingError, load_task  # noqa: E402
-from engine.training.voiced_clips import voiced_rows  # noqa: E402
 
 pytestmark = pytest.mark.data
 
