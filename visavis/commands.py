@@ -298,17 +298,29 @@ class Evaluate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlansBuild:
-    """Build the TensorRT plans of a generator for this GPU, and check them against torch. Takes minutes, once."""
+class OfNetworks:
+    """What commands that compare networks with torch have in common."""
 
     generator: str = Rendering.generator
     "Whose networks."
     size: Size = 256
     "Side of the frames in pixels."
-    precision: Literal["fp16", "bf16", "fp32"] = "fp16"
-    "Of convolutions; coordinates, softmaxes and statistics have 32 bits always. The runtime uses the plans of fp16."
     source: Path | None = None
     "The picture to compare on, instead of the one that comes along."
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfPlans(OfNetworks):
+    """What commands about plans have in common."""
+
+    precision: Literal["fp16", "bf16", "fp32"] = "fp16"
+    "Of convolutions; coordinates, softmaxes and statistics have 32 bits always. The runtime uses the plans of fp16."
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlansBuild(OfPlans):
+    """Build the TensorRT plans of a generator for this GPU, and check them against torch. Takes minutes, once."""
+
     again: bool = False
     "Build plans that are there already, too."
 
@@ -329,17 +341,8 @@ class PlansList:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlansVerify:
+class PlansVerify(OfPlans):
     """Compare the plans of a generator with torch again; fails where one is missing or does not agree."""
-
-    generator: str = Rendering.generator
-    "Whose plans."
-    size: Size = 256
-    "Side of the frames in pixels."
-    precision: Literal["fp16", "bf16", "fp32"] = "fp16"
-    "Which of its plans."
-    source: Path | None = None
-    "The picture to compare on, instead of the one that comes along."
 
     def run(self) -> int:
         from visavis.plans import verify
@@ -362,15 +365,9 @@ class Plans:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Export:
+class Export(OfNetworks):
     """Make the files that run without torch (ONNX) from a generator's weights, each checked against torch."""
 
-    generator: str = Rendering.generator
-    "Whose networks to export."
-    size: Size = 256
-    "Side of the frames in pixels."
-    source: Path | None = None
-    "The picture to compare on, instead of the one that comes along."
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     "The folder to write; default: beside the weights."
 
