@@ -35,7 +35,9 @@ from streaming.motion_statistics import (
     WEIGHTS,
     IntArray,
     MotionStatistics,
+    freeze_tables,
     logarithm,
+    read_tables,
 )
 from streaming.range_coder import CodecError
 
@@ -114,25 +116,14 @@ class GeneralStatistics:
             "weights": (np.int16, (MAX_DISTANCE, WEIGHTS)),
             "cumulative": (np.uint16, (CLASSES, SYMBOLS + 1)),
         }
-        for name, (dtype, shape) in shapes.items():
-            values = np.array(getattr(self, name), dtype=dtype)
-            if values.shape != shape or not np.isfinite(values).all():
-                raise CodecError(f"keypoint statistics: {name} has shape {values.shape}, expected {shape}, all finite")
-            values.flags.writeable = False
-            object.__setattr__(self, name, values)
+        freeze_tables(self, shapes, "keypoint statistics")
 
     @classmethod
     @cache
     def load(cls, path: Path = DEFAULT_PATH) -> GeneralStatistics:
         """The tables in an npz file, by default those that ship. Raises CodecError or OSError."""
-        try:
-            with np.load(path, allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files}
-            version = int(arrays.pop("version"))
-        except OSError:
-            raise
-        except Exception as error:  # what numpy and zipfile raise for a damaged file differs by the damage
-            raise CodecError(f"{path}: no keypoint statistics ({error}); install again") from error
+        arrays = read_tables(path, "keypoint statistics", "install again")
+        version = int(arrays.pop("version", np.array(0)))
         if version != FORMAT_VERSION or {field.name for field in fields(cls)} != arrays.keys():
             raise CodecError(f"{path}: keypoint statistics of another format; install again")
         return cls(**arrays)

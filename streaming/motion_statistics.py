@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_right
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -84,6 +85,28 @@ def logarithms(values: IntArray) -> IntArray:
     return np.searchsorted(_LOG_THRESHOLDS_ARRAY, values, side="right") - 1
 
 
+def read_tables(path: Path, what: str, way_out: str) -> dict[str, NDArray[Any]]:
+    """The arrays of an npz file. Raises OSError, and CodecError, which ends with the way out, for a damaged one."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except OSError:
+        raise
+    except Exception as error:  # what numpy and zipfile raise for a damaged file differs by the damage
+        raise CodecError(f"{path}: no {what} ({error}); {way_out}") from error
+
+
+def freeze_tables(owner: object, shapes: Mapping[str, tuple[Any, tuple[int, ...]]], what: str) -> None:
+    """Make arrays of a dataclass what they are on every machine: of these types, and read-only. Raises CodecError for
+    one of another shape, or with numbers that are not finite."""
+    for name, (dtype, shape) in shapes.items():
+        values = np.array(getattr(owner, name), dtype=dtype)
+        if values.shape != shape or not np.isfinite(values).all():
+            raise CodecError(f"{what}: {name} has shape {values.shape}, expected {shape}, all finite")
+        values.flags.writeable = False
+        object.__setattr__(owner, name, values)
+
+
 @dataclass(frozen=True, eq=False)
 class MotionStatistics:
     """The tables for one kind of motion; distances in ticks of 1/25 s, entry 0 is one tick."""
@@ -123,12 +146,7 @@ class MotionStatistics:
             "weights": (np.int16, (MAX_DISTANCE, WEIGHTS)),
             "cumulative": (np.uint16, (CLASSES, SYMBOLS + 1)),
         }
-        for name, (dtype, shape) in shapes.items():
-            values = np.array(getattr(self, name), dtype=dtype)
-            if values.shape != shape or not np.isfinite(values).all():
-                raise CodecError(f"motion statistics: {name} has shape {values.shape}, expected {shape}, all finite")
-            values.flags.writeable = False
-            object.__setattr__(self, name, values)
+        freeze_tables(self, shapes, "motion statistics")
         steps = np.diff(self.cumulative.astype(np.int64), axis=1)
         if (self.cumulative[:, 0] != 0).any() or (self.cumulative[:, -1] != TOTAL).any() or (steps <= 0).any():
             raise CodecError(f"motion statistics: cumulative frequencies must rise from 0 to {TOTAL}")
@@ -140,13 +158,7 @@ class MotionStatistics:
         """The tables in the npz file at `path`, or those that ship. Raises CodecError or OSError."""
         path = DEFAULT_PATH if path is None else Path(path)
         retrain = "learn it again: python -m streaming.motion_training"
-        try:
-            with np.load(path, allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files}
-        except OSError:
-            raise
-        except Exception as error:  # what numpy and zipfile raise for a damaged file differs by the damage
-            raise CodecError(f"{path}: no motion statistics ({error}); {retrain}") from error
+        arrays = read_tables(path, "motion statistics", retrain)
         version = int(arrays.pop("version", np.array(0)))
         if version != FORMAT_VERSION:
             raise CodecError(
