@@ -182,4 +182,4 @@ def test_recipe_that_comes_along_is_for_it(small_pack):
     assert recipe.task == "rhythmic"
     task = RhythmicTask(recipe, small_pack)
     assert task.networks()["network"].config.widths[0] == 8
-    assert task.discriminators()
+    assert not task.discriminators()
