@@ -30,7 +30,7 @@ ACKNOWLEDGE_EVERY = 2
 """Motion packets for each acknowledgement. One for every packet saves a fifth of the motion's payload; but with headers
 and the transport's own acknowledgement of it, each costs some 190 bytes on the wire."""
 RECOVER_AFTER = 0.5
-"Seconds without any motion packet that decodes, while others come, after which the decoder begins anew."
+"Seconds in which most motion packets cannot be decoded, after which the decoder begins anew."
 VOICE_DRIVES_AFTER = 1.0
 "Seconds without motion after which the playout waits for the motion that is made of the voice."
 READ_BLOCK_LIMIT = 0.1
@@ -78,6 +78,8 @@ class MediaReceiver:
         self._decoder: MotionDecoder | None = None
         self._unacknowledged = self._acknowledge_every
         self._refused_since: float | None = None
+        self._doubts = 0
+        "Packets refused since then, less those that were decoded."
         self._rtp_origin: int | None = None
         self._rtp_times = SerialUnwrapper(32)
         self._rtp_sequence = SerialUnwrapper(16)
@@ -220,7 +222,9 @@ class MediaReceiver:
             except CodecError:
                 statistics.motion_malformed += 1
                 return self._refused(now)
-            self._refused_since = None
+            self._doubts = max(self._doubts - 1, 0)
+            if not self._doubts:
+                self._refused_since = None
             statistics.decode.add(time.perf_counter() - begin)
             media_time = self._decoder.header.time_of(tick)
             self.clock.motion_arrived(media_time, now)
@@ -238,13 +242,18 @@ class MediaReceiver:
             return acknowledgement
 
     def _refused(self, now: float) -> bytes | None:
-        """Nothing that comes can be decoded: after a while, begin anew and tell the sender that nothing has arrived."""
+        """Most of what comes cannot be decoded: after a while, begin anew and tell the sender that nothing has arrived.
+
+        Not only where nothing can: garbage that passed for a frame which the sender then refers to spoils most packets,
+        and not all.
+        """
         assert self._decoder is not None
         if self._refused_since is None:
             self._refused_since = now
+        self._doubts += 1
         if now - self._refused_since < RECOVER_AFTER:
             return None
-        self._refused_since = None
+        self._refused_since, self._doubts = None, 0
         self._decoder = MotionDecoder(self._decoder.header, self._motion_statistics)
         self._motion.clear()
         self.clock.forget_motion()

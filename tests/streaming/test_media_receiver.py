@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from contextlib import suppress
 from itertools import pairwise
 
 import numpy as np
@@ -238,6 +239,24 @@ def test_decoder_that_was_led_astray_begins_anew_and_asks_for_key_frames():
     assert decoded[-1] >= 30
     view = receiver.view(NOW + 1.96)
     np.testing.assert_allclose(view.state.rotation, face(view.media_time).rotation, atol=0.03)
+
+
+@pytest.mark.parametrize(("every", "ahead"), [(5, 5), (3, 9), (7, 20)])
+def test_garbage_that_passed_for_frames_to_come_does_not_spoil_the_stream_for_seconds(every, ahead):
+    """The sender refers to frames that the receiver has of another: most packets are refused, but now and then one is
+    not."""
+    receiver = MediaReceiver()
+    header = StreamHeader.begin(face(0.0))
+    encoder = MotionEncoder(header)
+    receiver.begin_motion(header.to_bytes())
+    for tick in range(160):
+        if tick in range(12, 60, every):
+            receiver.receive_motion(MotionEncoder(header).encode(face(8.0), tick + ahead), NOW + 0.04 * tick)
+        answer = receiver.receive_motion(encoder.encode(face(0.04 * tick), tick), NOW + 0.04 * tick)
+        if answer is not None:
+            with suppress(CodecError):  # of frames that were never sent
+                encoder.acknowledge(answer)
+    assert receiver.statistics.motion_malformed < 32
 
 
 # Keypoints
