@@ -83,8 +83,11 @@ _ERRORS: dict[str, type[SignallingError]] = {
 
 
 def new_token() -> str:
-    """A secret for a new room: 22 characters, 128 random bits."""
-    return secrets.token_urlsafe(16)
+    """A secret for a new room: 128 random bits as 32 hexadecimal digits.
+
+    In base 64 one token in 64 begins with a dash, and a command line takes it for an option.
+    """
+    return secrets.token_hex(16)
 
 
 @dataclass(frozen=True)

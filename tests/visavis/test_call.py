@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import secrets
 import signal
 import sys
 import wave
@@ -15,6 +14,7 @@ import pytest
 
 from benchmarks.browser import find_chromium, measure_page
 from streaming.inputs import VideoFile
+from streaming.signalling import new_token
 from visavis.demo import DRIVING, PORTRAIT
 
 pytestmark = pytest.mark.realtime
@@ -62,7 +62,7 @@ class Program:
 
 
 async def test_two_callers_and_the_recording(tmp_path: Path) -> None:
-    recording, token = tmp_path / "call.mp4", secrets.token_urlsafe(12)
+    recording, token = tmp_path / "call.mp4", new_token()
     async with Program("serve", "--port", "0") as server:
         room = ["--room", "test", "--token", token, "--server", await server.address(), "--page-port", "0"]
         async with Program("call", *room, *LIGHT, "--camera", "none", "--record", recording) as watching:
@@ -84,7 +84,7 @@ async def test_two_callers_and_the_recording(tmp_path: Path) -> None:
 
 
 async def test_a_voice_alone_moves_the_picture(tmp_path: Path) -> None:
-    recording, sound, token = tmp_path / "call.mp4", tmp_path / "voice.wav", secrets.token_urlsafe(12)
+    recording, sound, token = tmp_path / "call.mp4", tmp_path / "voice.wav", new_token()
     with wave.open(str(sound), "wb") as file:
         file.setparams((1, 2, 48_000, 0, "NONE", ""))
         file.writeframes(np.tile(VideoFile(DRIVING).read_audio(), 3)[: 6 * 48_000].tobytes())
@@ -104,7 +104,7 @@ async def test_a_voice_alone_moves_the_picture(tmp_path: Path) -> None:
 async def test_a_browser_sees_and_hears_the_call() -> None:
     if find_chromium() is None:
         pytest.skip("no Chromium on this machine (Debian: apt-get install chromium)")
-    token = secrets.token_urlsafe(12)
+    token = new_token()
     async with Program("serve", "--port", "0") as server:
         room = ["--room", "test", "--token", token, "--server", await server.address(), "--page-port", "0"]
         async with Program("call", *room, *LIGHT, "--camera", "none") as watching:

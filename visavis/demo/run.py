@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import secrets
 import sys
 import tempfile
 from pathlib import Path
@@ -16,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from streaming.inputs import VideoFile
-from streaming.signalling import SignallingServer
+from streaming.signalling import SignallingServer, new_token
 from visavis.demo import DRIVING, PORTRAIT
 from visavis.demo.video import write_comparison
 
@@ -80,7 +79,7 @@ async def _call(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The reports of the sending and the receiving process."""
     async with SignallingServer("127.0.0.1", 0) as server:
-        common = ["--url", server.url, "--room", "demo", "--token", secrets.token_urlsafe(16)]
+        common = ["--url", server.url, "--room", "demo", "--token", new_token()]
         receiving = await _start("receive", folder, [*common, *render])
         sending = await _start("send", folder, [*common, *capture])
         try:
