@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from engine.audio.mel_windows import SILENCE, causal_window, mel_window
 from engine.face.landmarks131 import POSE, face_boxes, in_box
 from engine.training.clip_cache import frame_coordinates
 from engine.training.clip_mels import mel_of_clip, voiced_rows
+from engine.training.clip_sounds import ClipSounds
 from engine.training.task import TrainingError
 
 Array = NDArray[np.float32]
@@ -23,6 +24,8 @@ SIDE = 256
 "Of the frames whose pixels boxes are rounded to."
 LOUDNESS = 8.0 / 100.0
 "Of mel values for one decibel."
+CENTRE = np.float32(0.5)
+"Of a face box."
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +50,18 @@ class LandmarkSampleConfig:
     "Whether mel windows end with their frame."
     gain_db: float = 6.0
     "Largest change of loudness, either way."
+    strangeness: float = 0.7
+    """How far faces are made unlike anybody's: the deviation of the share of the difference between two people's mean
+    faces that is added to all points of a sample. Of few people alone the network learns their mean face, and not to
+    look at the references."""
+    stretch: float = 0.06
+    "Deviation of the logarithms of a face's width and height in its box."
+    shift: float = 0.02
+    "Of its place there."
+
+    def as_recorded(self) -> LandmarkSampleConfig:
+        """Without any change of voices and faces."""
+        return replace(self, gain_db=0.0, strangeness=0.0, stretch=0.0, shift=0.0)
 
 
 class LandmarkSamples:
@@ -57,6 +72,10 @@ class LandmarkSamples:
         self._config = config
         lengths = np.sqrt([len(clip.starts) for clip in clips])
         self._chances = lengths / lengths.sum()
+        by_identity: dict[str, list[Array]] = {}
+        for clip in clips:
+            by_identity.setdefault(clip.identity, []).append(np.nanmean(clip.points, axis=0))
+        self._means = np.stack([np.mean(means, axis=0) for means in by_identity.values()])
 
     def batch(self, rng: np.random.Generator, size: int) -> dict[str, NDArray[Any]]:
         rows = [self._row(rng, self.clips[rng.choice(len(self.clips), p=self._chances)]) for _ in range(size)]
@@ -72,20 +91,33 @@ class LandmarkSamples:
         cut = causal_window if config.causal else mel_window
         mels = np.stack([cut(clip.mel, frame) for frame in frames])
         louder = np.float32(LOUDNESS * rng.uniform(-config.gain_db, config.gain_db))
-        points = clip.points[start : start + WINDOW]
+        change = self._change(rng)
+        points = change(clip.points[start : start + WINDOW])
         return {
-            "references": clip.points[chosen],
+            "references": change(clip.points[chosen]),
             # What is below the floor stays there.
             "mels": np.where(mels > SILENCE, np.clip(mels + louder, SILENCE, -SILENCE), mels).astype(np.float32),
             "poses": points[:, : len(POSE)],
             "contents": points[:, len(POSE) :],
         }
 
+    def _change(self, rng: np.random.Generator) -> Callable[[Array], Array]:
+        """To another face: points (..., 131, 2) to the same."""
+        config = self._config
+        one, other = self._means[rng.integers(len(self._means), size=2)]
+        strange = np.float32(rng.normal(0.0, config.strangeness)) * (one - other)
+        stretch = np.exp(rng.normal(0.0, config.stretch, 2)).astype(np.float32)
+        shift = rng.normal(0.0, config.shift, 2).astype(np.float32)
+        return lambda points: (points + strange - CENTRE) * stretch + CENTRE + shift
 
-def load_voiced_clips(data: Path, split: str = "train") -> list[VoicedClip]:
-    """All clips of a split that have a voice and ten frames with a face. Raises TrainingError where there are none."""
+
+def load_voiced_clips(data: Path, split: str = "train", sounds: ClipSounds | None = None) -> list[VoicedClip]:
+    """All clips of a split that have a voice and ten frames with a face. Raises TrainingError where there are none.
+
+    sounds: what is known of them; without, what the manifest says.
+    """
     clips = []
-    for name, row in voiced_rows(data).items():
+    for name, row in voiced_rows(data, sounds).items():
         if row["split"] != split:
             continue
         with np.load(data / "landmarks" / f"{name}.npz") as stored:
@@ -96,7 +128,7 @@ def load_voiced_clips(data: Path, split: str = "train") -> list[VoicedClip]:
         whole = np.lib.stride_tricks.sliding_window_view(valid, WINDOW).all(axis=1)
         starts = np.flatnonzero(whole)
         if len(starts) >= 2 * WINDOW:
-            clips.append(VoicedClip(name, row["identity"], points, mel_of_clip(data, row), starts))
+            clips.append(VoicedClip(name, row["identity"], points, mel_of_clip(data, row, sounds), starts))
     if not clips:
         raise TrainingError(f"{data}: no clip of split {split} has a voice; landmarks are learned from voices")
     return clips

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, cast
@@ -16,6 +16,7 @@ from engine.face.landmarks131 import JAW
 from engine.nets.iplap_landmarks import LandmarkConfig, LandmarkGenerator
 from engine.nets.iplap_weights import LANDMARKS, landmarks_metadata, load_landmarks
 from engine.nets.stored_weights import LayoutError
+from engine.training.clip_sounds import known_sounds
 from engine.training.iplap_landmark_samples import (
     LandmarkSampleConfig,
     LandmarkSamples,
@@ -35,6 +36,8 @@ class LandmarkOptions:
 
     validation: tuple[str, ...] = ()
     "Identities that are held out, by the manifest's names."
+    sounds: str = ""
+    "Recipe that says which clips' sound is of no use or late, see `known_sounds`; without, the manifest does."
     network: LandmarkConfig = field(default_factory=LandmarkConfig)
     samples: LandmarkSampleConfig = field(default_factory=LandmarkSampleConfig)
 
@@ -76,7 +79,7 @@ class LandmarkTask(TrainingTask):
         held_out = [clip for clip in self._clips if clip.identity in options.validation]
         if not held_out:
             return {}
-        samples = LandmarkSamples(held_out, replace(options.samples, gain_db=0.0))
+        samples = LandmarkSamples(held_out, options.samples.as_recorded())
         rows: list[dict[str, float]] = []
         for number in range(VALIDATION_BATCHES):
             arrays = samples.batch(np.random.default_rng(number), 16)
@@ -112,7 +115,8 @@ class LandmarkTask(TrainingTask):
 
     @cached_property
     def _clips(self) -> list[VoicedClip]:
-        return load_voiced_clips(self._data)
+        sounds = self._options.sounds
+        return load_voiced_clips(self._data, sounds=known_sounds(sounds) if sounds else None)
 
 
 def velocity_term(predicted: Tensor, truth: Tensor) -> Tensor:

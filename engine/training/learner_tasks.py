@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
@@ -19,6 +19,7 @@ from torch.nn import functional
 from engine.nets.expression_learner import ExpressionConfig, ExpressionLearner
 from engine.nets.head_motion_learner import HeadMotionConfig, HeadMotionLearner, MotionDiscriminator
 from engine.training.clip_cache import cache_folder
+from engine.training.clip_sounds import ClipSounds, known_sounds
 from engine.training.learner_samples import (
     EXPRESSION_RATE_HZ,
     MOTION_RATE_HZ,
@@ -44,10 +45,8 @@ class LearnerOptions:
     "Identities that are held out, by the manifest's names."
     rights: tuple[str, ...] = ()
     "Only clips whose column `rights` begins with one of these; none means all."
-    exclude: tuple[str, ...] = ()
-    "Clips whose sound is not the voice of the face."
-    delays_ms: Mapping[str, float] = field(default_factory=dict)
-    "By clip, how late its sound is; 0 for the others."
+    sounds: str = ""
+    "Recipe that says which clips' sound is of no use or late, see `known_sounds`; without, all are taken as they are."
     gains_db: tuple[float, ...] = (-12.0, -9.0, -6.0, -3.0, 0.0, 3.0, 6.0)
     "Of the voice, for the expression learner."
 
@@ -91,13 +90,13 @@ class LearnerTask(TrainingTask):
 
     @cached_property
     def _clips(self) -> list[SpokenClip]:
-        options = self._options
+        sounds = known_sounds(self._options.sounds) if self._options.sounds else ClipSounds()
         found = voice_clips(
             self._data,
             cache_folder(self._data, 0, 1),
-            rights=options.rights,
-            exclude=options.exclude,
-            delays_ms=options.delays_ms,
+            rights=self._options.rights,
+            exclude=sounds.exclude,
+            delays_ms=sounds.delays_ms,
         )
         return spoken_clips(self._data, found, self.rate_hz)
 

@@ -11,7 +11,8 @@ from engine.generators.iplap import IPLAPGenerator  # noqa: E402
 from engine.nets.iplap_weights import load_landmarks  # noqa: E402
 from engine.training.augmentation import Change  # noqa: E402
 from engine.training.clip_cache import Clip, build_cache  # noqa: E402
-from engine.training.clip_mels import voiced_rows  # noqa: E402
+from engine.training.clip_mels import mel_of_clip, voiced_rows  # noqa: E402
+from engine.training.clip_sounds import ClipSounds, known_sounds  # noqa: E402
 from engine.training.iplap_landmark_samples import LandmarkSampleConfig, LandmarkSamples, load_voiced_clips  # noqa: E402
 from engine.training.iplap_landmark_task import LandmarkTask, velocity_term  # noqa: E402
 from engine.training.iplap_samples import IPLAPSampleConfig, IPLAPSamples  # noqa: E402
@@ -231,9 +232,21 @@ class TestLandmarks:
         assert {row["kind"] for row in rows.values()} <= {"speech", "synthetic"}
         assert "p02_03" not in rows  # 200 ms late
 
+    def test_what_is_known_of_the_sounds_counts_instead_of_the_manifest(self, data_pack):
+        sounds = known_sounds("voice")
+        rows = voiced_rows(data_pack.root, sounds)
+        assert "p02_03" in rows
+        assert not set(sounds.exclude) & set(rows)
+        assert sounds.delays_ms["p02_03"] == 220.0
+        as_stored, in_time = (mel_of_clip(data_pack.root, rows["p02_03"], one) for one in (None, sounds))
+        np.testing.assert_array_equal(as_stored[18:], in_time)  # 17.6 columns of 12.5 ms
+        early = ClipSounds(delays_ms={"p02_03": -100.0})
+        np.testing.assert_array_equal(mel_of_clip(data_pack.root, rows["p02_03"], early)[8:], as_stored)
+
     def test_samples_are_windows_and_frames_outside(self, voiced_pack):
         clips = load_voiced_clips(voiced_pack)
-        batch = LandmarkSamples(clips, LandmarkSampleConfig(references=4)).batch(np.random.default_rng(0), 3)
+        config = LandmarkSampleConfig(references=4).as_recorded()
+        batch = LandmarkSamples(clips, config).batch(np.random.default_rng(0), 3)
         assert {name: value.shape for name, value in batch.items()} == {
             "references": (3, 4, 131, 2),
             "mels": (3, 5, 80, 16),
@@ -243,10 +256,29 @@ class TestLandmarks:
         assert all(np.isfinite(value).all() for value in batch.values())
         known = np.concatenate([clip.points for clip in clips])
         for references, poses in zip(batch["references"], batch["poses"], strict=True):
-            at = [int(np.flatnonzero((known == one).all(axis=(1, 2)))[0]) for one in references]
-            window = [int(np.flatnonzero((known[:, :74] == one).all(axis=(1, 2)))[0]) for one in poses]
+            at = [int(np.flatnonzero(np.isclose(known, one, atol=1e-6).all(axis=(1, 2)))[0]) for one in references]
+            window = [
+                int(np.flatnonzero(np.isclose(known[:, :74], one, atol=1e-6).all(axis=(1, 2)))[0]) for one in poses
+            ]
             assert (np.diff(window) == 1).all()
             assert not set(at) & set(window)
+
+    def test_faces_are_made_strange_as_wholes(self, voiced_pack):
+        clips = load_voiced_clips(voiced_pack)
+        config = LandmarkSampleConfig(references=4)
+        plain, strange = (
+            LandmarkSamples(clips, one).batch(np.random.default_rng(0), 1) for one in (config.as_recorded(), config)
+        )
+        # The references have been drawn before the change.
+        apart = strange["references"][0] - plain["references"][0]
+        assert np.abs(apart).max() > 0.01
+        before, after = (np.concatenate((batch["poses"], batch["contents"]), axis=2)[0] for batch in (plain, strange))
+        # One stretch and one displacement a point: what moves between two frames is stretched, and nothing else.
+        moved, moved_then = (points[1:] - points[:1] for points in (before, after))
+        stretch = (moved * moved_then).sum((0, 1)) / (moved**2).sum((0, 1))
+        np.testing.assert_allclose(moved_then, moved * stretch, atol=1e-5)
+        between = plain["references"][0, 0] - before[0], strange["references"][0, 0] - after[0]
+        np.testing.assert_allclose(between[1], between[0] * stretch, atol=1e-5)
 
     def test_velocity_is_the_difference_of_changes(self):
         truth = torch.zeros(1, 3, 1, 2)
