@@ -209,6 +209,13 @@ class HeadPose:
         object.__setattr__(self, "gaze", as_array(self.gaze, (2,), "gaze"))
 
 
+def relative_pose(usual: HeadPose, state: FaceState) -> Array:
+    """(6,) how far a head is turned, moved and grown from its usual pose: rotation vector, head units, logarithm."""
+    turn = rotation_vector(rotation_matrix(usual.rotation).T @ rotation_matrix(state.rotation))
+    place = (state.translation - usual.translation) / usual.scale
+    return np.concatenate((turn, place, (np.log(state.scale / usual.scale),))).astype(np.float32)
+
+
 @dataclass(frozen=True)
 class ReferenceConfig:
     """How the habitual pose is estimated, and how slowly it may move: too slowly to be noticed."""

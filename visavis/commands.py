@@ -65,9 +65,13 @@ class Speak(Rendering):
     "The voice: any sound file, or a video with sound."
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     "The mp4 to write."
-    lips: Literal["auto", "voice", "iplap"] = "auto"
+    lips: Literal["auto", "voice", "iplap", "rhythmic"] = "auto"
     """What moves jaw and lips. voice: the small network that comes along. iplap: IP-LAP's landmark generator, for the
-    generator of that name. auto: that one where its weights are installed."""
+    generator of that name. rhythmic: the learners of Rhythmic Head Motion, which move face and head. auto: those of the
+    generator where their weights are installed."""
+    like: Path | None = None
+    """For lips of rhythmic: a video of somebody talking, three seconds or more, as whom the head is to move. Without,
+    as one that was still at the beginning."""
     mouth: float = 1.0
     "How wide the mouth opens, against what is most probable: 0 to 3. Not for lips of IP-LAP."
     head: float = 1.0

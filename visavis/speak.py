@@ -5,6 +5,8 @@ from __future__ import annotations
 import time as clocks
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,22 +14,26 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from engine.audio.landmark_predictor import LandmarkPredictor, installed_path
+from engine.audio.rhythmic_voice import EXPRESSION_RATE_HZ, MOTION_RATE_HZ, RhythmicVoice, installed
 from engine.audio.sound_file import VOICE_RATE_HZ, SoundFile, Wave
 from engine.audio.voice_motion import VoiceModel, VoiceMotion, VoiceMotionConfig, spoken_states
-from engine.avatar import Avatar, Picture, frames_at_once
+from engine.avatar import Avatar, Picture, frames_at_once, load_tracker
 from engine.generators import FaceGenerator, GeneratorError, load_generator
 from engine.generators.iplap import IPLAPGenerator
 from engine.generators.iplap_voice import VoiceDriver, spoken_motions
 from engine.motion import FaceState
 from streaming.media import AUDIO_RATE_HZ, Samples
 from streaming.outputs import FileOutput
+from visavis.render import open_driving
 
 if TYPE_CHECKING:
     from visavis.commands import Speak
 
 RATE = Fraction(25)
-Rendering = Callable[[Iterable[Wave]], Iterable[Picture]]
+Frames = Callable[[Iterable[Wave]], Iterable[Picture]]
 "Blocks of a voice at 16 kHz to the frames of it, 25 a second."
+States = Callable[[Iterable[Wave]], Iterable[FaceState]]
+"The same, to face states."
 
 
 def speak(options: Speak) -> int:
@@ -37,7 +43,8 @@ def speak(options: Speak) -> int:
     config = VoiceMotionConfig(options.mouth, options.head)
     sound = SoundFile(options.audio)
     model = VoiceModel.load()
-    motion = VoiceMotion(model, config, options.seed)
+    if options.like is not None and options.lips not in ("auto", "rhythmic"):
+        raise GeneratorError(f"--like is for lips rhythmic; lips {options.lips} move the head in a way of their own")
     if not isinstance(load_generator(options.generator, options.size), FaceGenerator):
         raise GeneratorError(
             f"generator {options.generator} is driven by keypoints, and a voice says how a face moves: "
@@ -52,7 +59,7 @@ def speak(options: Speak) -> int:
         at_once=frames_at_once(),
     )
     avatar.begin(model.neutral())
-    frames, loudest = _write(options, avatar, sound, _rendering(options, avatar, motion), console)
+    frames, loudest = _write(options, avatar, sound, _frames(options, avatar, model, config), console)
     seconds = clocks.perf_counter() - started
     console.print(
         f"{options.output}: {frames} frames at {float(RATE):g} FPS in {seconds:.1f} s ({frames / seconds:.0f} FPS)"
@@ -64,35 +71,70 @@ def speak(options: Speak) -> int:
     return 0
 
 
-def _rendering(options: Speak, avatar: Avatar, motion: VoiceMotion) -> Rendering:
-    """What turns the voice into frames. Raises GeneratorError and WeightsError for lips of IP-LAP where it is not
-    there."""
-    generator = avatar.generator
+def _frames(options: Speak, avatar: Avatar, model: VoiceModel, config: VoiceMotionConfig) -> Frames:
+    """What turns the voice into frames. Raises GeneratorError and WeightsError for lips that are not there."""
+    lips, generator = _lips(options), avatar.generator
+    if lips == "rhythmic":
+        states = _rhythmic_states(options, model, config)
+        return lambda sound: avatar.render_each(states(sound))
+    motion = VoiceMotion(model, config, options.seed)
+    if lips == "voice":
+        return lambda sound: avatar.render_each(spoken_states(sound, motion, RATE))
     if not isinstance(generator, IPLAPGenerator):
-        if options.lips == "iplap":
-            raise GeneratorError(
-                f"lips iplap: generator {options.generator} is not drawn by them; use generator iplap, or lips voice"
-            )
-    elif options.lips != "voice" and (options.lips == "iplap" or installed_path().is_file()):
-        driver = VoiceDriver(generator, avatar.identity, avatar.person, LandmarkPredictor())
+        raise GeneratorError(
+            f"lips iplap: generator {options.generator} is not drawn by them; use generator iplap, or lips voice"
+        )
+    driver = VoiceDriver(generator, avatar.identity, avatar.person, LandmarkPredictor())
 
-        def posed(sound: Iterable[Wave]) -> Iterator[FaceState]:
-            for state in spoken_states(sound, motion, RATE):
-                moved = avatar.transfer(state)
-                assert isinstance(moved, FaceState)
-                yield moved
+    def posed(sound: Iterable[Wave]) -> Iterator[FaceState]:
+        for state in spoken_states(sound, motion, RATE):
+            moved = avatar.transfer(state)
+            assert isinstance(moved, FaceState)
+            yield moved
 
-        return lambda sound: avatar.render_motions(spoken_motions(sound, posed, driver))
-    return lambda sound: avatar.render_each(spoken_states(sound, motion, RATE))
+    return lambda sound: avatar.render_motions(spoken_motions(sound, posed, driver))
+
+
+def _lips(options: Speak) -> str:
+    """What `auto` stands for: those of the generator where their weights are installed, and torch, which runs them."""
+    if options.lips != "auto":
+        return options.lips
+    if options.like is not None:
+        return "rhythmic"
+    own = {"iplap": installed_path().is_file, "rhythmic": installed}.get(options.generator)
+    return options.generator if own is not None and own() and find_spec("torch") is not None else "voice"
+
+
+def _rhythmic_states(options: Speak, model: VoiceModel, config: VoiceMotionConfig) -> States:
+    """Of the learners of Rhythmic Head Motion, with blinks of ours, which they know nothing of."""
+    learners = RhythmicVoice()
+    if options.like is not None:
+        learners.enrol(_seen_at_25(options.like), np.concatenate(list(SoundFile(options.like).blocks(MOTION_RATE_HZ))))
+    blinks = VoiceMotion(model, VoiceMotionConfig(mouth=0.0, head=0.0), options.seed)
+
+    def states(sound: Iterable[Wave]) -> Iterator[FaceState]:
+        file = SoundFile(options.audio)
+        low, high = (file.blocks(rate) for rate in (MOTION_RATE_HZ, EXPRESSION_RATE_HZ))
+        return learners.states(spoken_states(sound, blinks, RATE), low, high, config.mouth, config.head)
+
+    return states
+
+
+def _seen_at_25(video: Path) -> list[FaceState | None]:
+    """The states of a video's face, those nearest to 25 a second."""
+    with load_tracker() as tracker:
+        driving = open_driving(str(video), tracker)
+        seen = [state for _, state in driving.states]
+    count = int(len(seen) / driving.rate * RATE)
+    nearest = [seen[min(round(number * driving.rate / RATE), len(seen) - 1)] for number in range(count)]
+    return [state if isinstance(state, FaceState) else None for state in nearest]
 
 
 SILENT = 10 ** (-60 / 20)
 "The loudest sample of a sound that is called silent."
 
 
-def _write(
-    options: Speak, avatar: Avatar, sound: SoundFile, rendered: Rendering, console: Console
-) -> tuple[int, float]:
+def _write(options: Speak, avatar: Avatar, sound: SoundFile, rendered: Frames, console: Console) -> tuple[int, float]:
     """Render all of the voice into the file. Returns the number of frames, and the loudest sample."""
 
     def finish(frame: Picture) -> Picture:

@@ -145,12 +145,16 @@ class VoiceMotion:
         idle: share of the motion of head and lids.
         """
         pose = idle * self._pose.at(time - self._begin)
-        head = self._config.head * pose[:POSE]
-        scale = SCALE * float(np.exp(head[5]))
         expression: Array = self._config.mouth * (self._mouth.at(time - self._begin) @ self._model.mouth)
         if self._config.blinks:
             expression += pose[POSE] * self._model.lids
-        return FaceState(head[:3], scale * head[3:5], scale, expression, _STRAIGHT, time)
+        return spoken_state(self._config.head * pose[:POSE], expression, time)
+
+
+def spoken_state(pose: Array, expression: Array, time: float) -> FaceState:
+    """Of a pose (6,) relative to the habit, see `POSE`; to be moved by as `VoiceModel.neutral` says."""
+    scale = SCALE * float(np.exp(pose[5]))
+    return FaceState(pose[:3], scale * pose[3:5], scale, expression, _STRAIGHT, time)
 
 
 def spoken_states(sound: Iterable[Wave], motion: VoiceMotion, rate: Fraction | float) -> Iterator[FaceState]:

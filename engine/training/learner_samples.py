@@ -14,6 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.audio.rhythmic_voice import (
+    FACE_SMOOTHING,
+    FULL_SCALE,
+    MOTION_SMOOTHING,
+    VOICE_SMOOTHING,
+    longest_stretch,
+)
 from engine.audio.sound_file import SoundFile
 from engine.audio.voice_chunks import hann_smoothed, voice_chunks
 from engine.face.model import FaceModel
@@ -24,11 +31,6 @@ from engine.training.voice_clips import VoiceClip
 
 Array = NDArray[np.float32]
 
-EXPRESSION_RATE_HZ, MOTION_RATE_HZ = 50_000, 16_000
-FULL_SCALE = 32768.0
-"The expression learner hears samples of 16 bits as they are."
-FACE_SMOOTHING, MOTION_SMOOTHING, VOICE_SMOOTHING = 5, 11, 21
-"Frames of the Hann windows; the last of the voice that the head motion learner hears, sample by sample of a chunk."
 _SIZE = 256
 
 
@@ -57,7 +59,7 @@ def spoken_clips(data: Path, clips: Sequence[VoiceClip], rate_hz: int) -> list[S
     paths = {row.name: row.path for row in manifest(data, _SIZE, ("train", "test"))}
     found = []
     for clip in clips:
-        frames = _longest_stretch(clip.seen)
+        frames = longest_stretch(clip.seen)
         expression = clip.expression[frames]
         coefficients = expression[:, :COEFFICIENTS] / model.expression_deviation[:COEFFICIENTS]
         gap = expression @ (model.expression[:, MOUTH_BOTTOM, 1] - model.expression[:, MOUTH_TOP, 1])
@@ -121,13 +123,6 @@ class HeadMotionSamples:
             rows.append(parts)
         names = ("known", "motion", "known_chunks", "chunks")
         return dict(zip(names, map(np.stack, zip(*rows, strict=True)), strict=True))
-
-
-def _longest_stretch(seen: NDArray[np.bool_]) -> slice:
-    edges = np.flatnonzero(np.diff(np.concatenate(([False], seen, [False])).astype(np.int8)))
-    begins, ends = edges[::2], edges[1::2]
-    longest = int(np.argmax(ends - begins))
-    return slice(int(begins[longest]), int(ends[longest]))
 
 
 def _chances(lengths: Sequence[int]) -> NDArray[np.float64]:

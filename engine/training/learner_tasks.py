@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
@@ -16,13 +15,13 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional
 
+from engine.audio.rhythmic_voice import EXPRESSION_RATE_HZ, MOTION_RATE_HZ
 from engine.nets.expression_learner import ExpressionConfig, ExpressionLearner
 from engine.nets.head_motion_learner import HeadMotionConfig, HeadMotionLearner, MotionDiscriminator
+from engine.nets.learner_weights import EXPRESSION, HEAD_MOTION, expression_metadata, head_motion_metadata
 from engine.training.clip_cache import cache_folder
 from engine.training.clip_sounds import ClipSounds, known_sounds
 from engine.training.learner_samples import (
-    EXPRESSION_RATE_HZ,
-    MOTION_RATE_HZ,
     ExpressionSamples,
     HeadMotionSamples,
     SpokenClip,
@@ -116,7 +115,7 @@ class LearnerTask(TrainingTask):
 class ExpressionTask(LearnerTask):
     """The term: `face`, squared error of the 20 coefficients in standard deviations. A stage's `size` is not used."""
 
-    name: ClassVar[str] = "rhythmic-expression"
+    name: ClassVar[str] = EXPRESSION
     rate_hz: ClassVar[int] = EXPRESSION_RATE_HZ
     target: ClassVar[str] = "face"
 
@@ -140,7 +139,7 @@ class ExpressionTask(LearnerTask):
         """In float32: statistics of 16-bit samples are too large for float16."""
         path = folder / f"{self.name}.safetensors"
         state = {key: value.cpu().contiguous() for key, value in self._state().items()}
-        save_file(state, str(path), metadata={**metadata, "config": json.dumps(asdict(self._network.config))})
+        save_file(state, str(path), metadata={**metadata, **expression_metadata(self._network.config)})
         return [path]
 
     def _of_clips(self, clips: Sequence[SpokenClip], stage: Stage) -> SampleSource:
@@ -154,7 +153,7 @@ class HeadMotionTask(LearnerTask):
     A stage's `size` is the length of a stretch in frames: 64 as published.
     """
 
-    name: ClassVar[str] = "rhythmic-head-motion"
+    name: ClassVar[str] = HEAD_MOTION
     rate_hz: ClassVar[int] = MOTION_RATE_HZ
     target: ClassVar[str] = "motion"
 
@@ -194,9 +193,8 @@ class HeadMotionTask(LearnerTask):
 
     def export(self, folder: Path, metadata: Mapping[str, str]) -> list[Path]:
         """With what motion is normalised by in the metadata."""
-        mean, deviation = self._statistics
-        facts = {**asdict(self._network.config), "mean": mean.tolist(), "deviation": deviation.tolist()}
-        return super().export(folder, {**metadata, "config": json.dumps(facts)})
+        facts = head_motion_metadata(self._network.config, *self._statistics)
+        return super().export(folder, {**metadata, **facts})
 
     @cached_property
     def _statistics(self) -> tuple[np.ndarray, np.ndarray]:

@@ -19,7 +19,7 @@ from engine.audio.sound_file import SoundError, SoundFile
 from engine.audio.voice_motion import MEL
 from engine.face.fit import fit_person, fit_state
 from engine.face.model import FaceModel
-from engine.motion import Array, FaceState, HeadPose, rotation_matrix, rotation_vector
+from engine.motion import Array, FaceState, HeadPose, relative_pose
 from engine.training.clip_cache import ClipError, ClipRow, frame_coordinates, manifest
 
 FORMAT = 2
@@ -137,10 +137,3 @@ def _fitted(row: ClipRow, model: FaceModel) -> dict[str, NDArray[Any]]:
         "neutral": person.neutral,
         "rate": np.array(rate),
     }
-
-
-def relative_pose(usual: HeadPose, state: FaceState) -> Array:
-    """(6,) how far a head is turned, moved and grown from its usual pose: rotation vector, head units, logarithm."""
-    turn = rotation_vector(rotation_matrix(usual.rotation).T @ rotation_matrix(state.rotation))
-    place = (state.translation - usual.translation) / usual.scale
-    return np.concatenate((turn, place, (np.log(state.scale / usual.scale),))).astype(np.float32)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from visavis.__main__ import main
-from visavis.demo import PORTRAIT
+from visavis.demo import DRIVING, PORTRAIT
 
 
 def write_wav(path: Path, samples: np.ndarray, rate: int = 16_000) -> Path:
@@ -108,6 +108,48 @@ def test_lips_of_iplap_where_its_landmark_generator_is_installed(tmp_path, iplap
     assert speak(audio, tmp_path / "none.mp4", "--lips", "iplap") == 1
     assert "use generator iplap" in capsys.readouterr().err
     assert not (tmp_path / "none.mp4").exists()
+
+
+@pytest.fixture
+def learners(tmp_path, monkeypatch):
+    """Of Rhythmic Head Motion, narrow and random, beside no generator."""
+    torch = pytest.importorskip("torch", reason="networks need torch (extra: torch)")
+    from engine.nets.expression_learner import ExpressionConfig, ExpressionLearner
+    from engine.nets.head_motion_learner import HeadMotionConfig, HeadMotionLearner
+    from engine.nets.learner_weights import expression_metadata, head_motion_metadata
+    from engine.nets.stored_weights import save_state
+
+    folder = tmp_path / "weights" / "rhythmic"
+    torch.manual_seed(0)
+    face, head = ExpressionLearner(ExpressionConfig(divisor=16)), HeadMotionLearner(HeadMotionConfig(divisor=8))
+    save_state(face.state_dict(), folder / "rhythmic-expression.safetensors", expression_metadata(face.config))
+    facts = head_motion_metadata(head.config, np.zeros(6), np.full(6, 0.1))
+    save_state(head.state_dict(), folder / "rhythmic-head-motion.safetensors", facts)
+    monkeypatch.setenv("VISAVIS_WEIGHTS", str(folder.parent))
+    return folder
+
+
+def test_lips_and_head_of_rhythmic(tmp_path, learners, capsys):
+    audio = write_wav(tmp_path / "a.wav", buzz(0.4))
+    assert speak(audio, tmp_path / "one.mp4", "--lips", "rhythmic", "--quiet") == 0
+    assert speak(audio, tmp_path / "auto.mp4", "--quiet") == 0  # the generator is mesh
+    assert speak(audio, tmp_path / "still.mp4", "--lips", "rhythmic", "--mouth", "0", "--head", "0", "--quiet") == 0
+    assert speak(audio, tmp_path / "like.mp4", "--like", str(DRIVING), "--quiet") == 0
+    one, auto, still, like = (
+        np.array(frames_and_sound(tmp_path / f"{name}.mp4")[0]) for name in ("one", "auto", "still", "like")
+    )
+    assert len(one) == 10
+    for other in (auto, still, like):
+        assert (one != other).any()
+    capsys.readouterr()
+    assert speak(audio, tmp_path / "no.mp4", "--like", str(DRIVING), "--lips", "voice") == 1
+    assert "--like is for lips rhythmic" in capsys.readouterr().err
+    assert speak(audio, tmp_path / "no.mp4", "--like", str(audio)) == 1
+    assert "a.wav" in capsys.readouterr().err
+    (learners / "rhythmic-expression.safetensors").unlink()
+    assert speak(audio, tmp_path / "no.mp4", "--lips", "rhythmic") == 1
+    assert "visavis train rhythmic-expression" in capsys.readouterr().err
+    assert not (tmp_path / "no.mp4").exists()
 
 
 def test_silence_is_said(tmp_path, capsys):
