@@ -108,21 +108,29 @@ class HeadMotionSamples:
         if not self._clips:
             raise ValueError(f"no clip shows a face for {2 * frames} frames on end")
         self._frames, self._mean, self._deviation = frames, mean, deviation
+        self._chunks: dict[int, Array] = {}
         self._chances = _chances([len(clip.times) for clip in self._clips])
 
     def batch(self, rng: np.random.Generator, size: int) -> dict[str, NDArray[Any]]:
         rows = []
         for _ in range(size):
-            clip = self._clips[rng.choice(len(self._clips), p=self._chances)]
+            number = int(rng.choice(len(self._clips), p=self._chances))
+            clip = self._clips[number]
             begin = int(rng.integers(len(clip.times) - 2 * self._frames + 1))
             frames = slice(begin, begin + 2 * self._frames)
             motion = (clip.motion[frames] - self._mean) / self._deviation
-            chunks = voice_chunks(clip.wave, clip.rate_hz, clip.times[frames])
-            chunks = hann_smoothed(chunks, VOICE_SMOOTHING)
+            chunks = self._smoothed(number)[frames]
             parts = [one for both in (motion, chunks) for one in np.split(both.astype(np.float32), 2)]
             rows.append(parts)
         names = ("known", "motion", "known_chunks", "chunks")
         return dict(zip(names, map(np.stack, zip(*rows, strict=True)), strict=True))
+
+    def _smoothed(self, number: int) -> Array:
+        """(T, 7, S) the voice of a clip; made once, 18 kB a frame, as it takes longer than all the rest."""
+        if number not in self._chunks:
+            clip = self._clips[number]
+            self._chunks[number] = hann_smoothed(voice_chunks(clip.wave, clip.rate_hz, clip.times), VOICE_SMOOTHING)
+        return self._chunks[number]
 
 
 def _chances(lengths: Sequence[int]) -> NDArray[np.float64]:

@@ -131,7 +131,7 @@ def load_task(recipe: Recipe, data: Path | None) -> TrainingTask:
     try:
         kind = getattr(import_module(module), name) if name else points[recipe.task].load()
     except (ImportError, AttributeError, KeyError) as error:
-        if isinstance(error, ModuleNotFoundError) and error.name != module:
+        if isinstance(error, ImportError) and error.name != module:
             raise  # the task is there; something that it needs is not
         raise RecipeError(
             f"no training task is called {recipe.task!r}; there are: {', '.join(sorted(points)) or 'none'}; "

@@ -235,6 +235,14 @@ def test_a_task_that_is_not_there_is_named(toy_recipe):
             load_task(toy_recipe(task=name), None)
 
 
+def test_what_a_task_lacks_is_named(toy_recipe, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    for line in ("from json import nonesuch", "import nonesuch"):
+        (tmp_path / "halftask.py").write_text(f"{line}\n")
+        with pytest.raises(ImportError, match="nonesuch"):
+            load_task(toy_recipe(task="halftask:Task"), None)
+
+
 def test_bf16_trains_as_well(toy_recipe, tmp_path):
     recipe = toy_recipe(precision="bf16", stage=[{"size": 8, "steps": 60, "batch": 4, "lr": 2e-2}])
     run = trainer(recipe, tmp_path)
