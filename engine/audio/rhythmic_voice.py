@@ -21,7 +21,7 @@ from engine.audio.voice_motion import spoken_state
 from engine.face.model import FaceModel
 from engine.generators.base import GeneratorError
 from engine.motion import FaceState, HeadPose, relative_pose
-from engine.weights import WeightsError, weights_folder
+from engine.weights import WeightsError, weights_folder, weights_name, weights_path
 
 if TYPE_CHECKING:
     from engine.nets.expression_learner import ExpressionLearner
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float32]
 
-GENERATOR = "rhythmic"
-EXPRESSION_FILE, HEAD_MOTION_FILE = "rhythmic-expression.safetensors", "rhythmic-head-motion.safetensors"
+EXPRESSION, HEAD_MOTION = "rhythmic-expression", "rhythmic-head-motion"
+"The folders of weights that the learners are looked for in."
 EXPRESSION_RATE_HZ, MOTION_RATE_HZ = 50_000, 16_000
 "Of the sound that each learner hears."
 FULL_SCALE = 32768.0
@@ -48,23 +48,16 @@ _CONTEXT = _SEEN + VOICE_SMOOTHING // 2
 
 
 def installed() -> bool:
-    """Whether weights of both learners are beside the generator's."""
-    folder = weights_folder(GENERATOR)
-    return all((folder / name).is_file() for name in (EXPRESSION_FILE, HEAD_MOTION_FILE))
+    """Whether weights of both learners are there."""
+    return all((weights_folder(name) / weights_name(name)).is_file() for name in (EXPRESSION, HEAD_MOTION))
 
 
 class RhythmicVoice:
     """Both learners. Raises WeightsError where their weights are not, GeneratorError without torch."""
 
-    def __init__(self, folder: Path | None = None) -> None:
-        """folder: of the two files; without, that of the generator's weights."""
-        self._folder = folder or weights_folder(GENERATOR)
-        for name in (EXPRESSION_FILE, HEAD_MOTION_FILE):
-            if not (self._folder / name).is_file():
-                raise WeightsError(
-                    f"no learner of the voice at {self._folder / name}: train it with "
-                    f"`visavis train {Path(name).stem}` and put it there"
-                )
+    def __init__(self, expression: Path | None = None, head_motion: Path | None = None) -> None:
+        """The weights' files; without, those that are found as generators' are."""
+        self._paths = expression or weights_path(EXPRESSION), head_motion or weights_path(HEAD_MOTION)
         model = FaceModel.load()
         learners = self._learners
         coefficients = learners[0].fc2.out_features
@@ -163,10 +156,7 @@ class RhythmicVoice:
         except ImportError as error:
             raise GeneratorError("torch is not installed: pip install 'visavis[torch]'") from error
         try:
-            return (
-                load_expression_learner(self._folder / EXPRESSION_FILE),
-                load_head_motion_learner(self._folder / HEAD_MOTION_FILE),
-            )
+            return load_expression_learner(self._paths[0]), load_head_motion_learner(self._paths[1])
         except LayoutError as error:
             raise WeightsError(f"learner of the voice: {error}") from error
 

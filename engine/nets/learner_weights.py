@@ -18,7 +18,7 @@ from engine.nets.head_motion_learner import MOTION, HeadMotionConfig, HeadMotion
 from engine.nets.stored_weights import LayoutError, config_from_json, network_with, read_state
 
 EXPRESSION, HEAD_MOTION = "rhythmic-expression", "rhythmic-head-motion"
-"What the files' metadata call them."
+"What the files' metadata call them, as do the recipes."
 _CONFIG, _MEAN, _DEVIATION = "config", "mean", "deviation"
 
 Array = NDArray[np.float32]

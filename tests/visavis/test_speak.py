@@ -112,21 +112,23 @@ def test_lips_of_iplap_where_its_landmark_generator_is_installed(tmp_path, iplap
 
 @pytest.fixture
 def learners(tmp_path, monkeypatch):
-    """Of Rhythmic Head Motion, narrow and random, beside no generator."""
+    """Of Rhythmic Head Motion, narrow and random."""
     torch = pytest.importorskip("torch", reason="networks need torch (extra: torch)")
     from engine.nets.expression_learner import ExpressionConfig, ExpressionLearner
     from engine.nets.head_motion_learner import HeadMotionConfig, HeadMotionLearner
     from engine.nets.learner_weights import expression_metadata, head_motion_metadata
     from engine.nets.stored_weights import save_state
 
-    folder = tmp_path / "weights" / "rhythmic"
+    face_path, head_path = (
+        tmp_path / "weights" / name / f"{name}.safetensors" for name in ("rhythmic-expression", "rhythmic-head-motion")
+    )
     torch.manual_seed(0)
     face, head = ExpressionLearner(ExpressionConfig(divisor=16)), HeadMotionLearner(HeadMotionConfig(divisor=8))
-    save_state(face.state_dict(), folder / "rhythmic-expression.safetensors", expression_metadata(face.config))
+    save_state(face.state_dict(), face_path, expression_metadata(face.config))
     facts = head_motion_metadata(head.config, np.zeros(6), np.full(6, 0.1))
-    save_state(head.state_dict(), folder / "rhythmic-head-motion.safetensors", facts)
-    monkeypatch.setenv("VISAVIS_WEIGHTS", str(folder.parent))
-    return folder
+    save_state(head.state_dict(), head_path, facts)
+    monkeypatch.setenv("VISAVIS_WEIGHTS", str(tmp_path / "weights"))
+    return face_path
 
 
 def test_lips_and_head_of_rhythmic(tmp_path, learners, capsys):
@@ -146,7 +148,7 @@ def test_lips_and_head_of_rhythmic(tmp_path, learners, capsys):
     assert "--like is for lips rhythmic" in capsys.readouterr().err
     assert speak(audio, tmp_path / "no.mp4", "--like", str(audio)) == 1
     assert "a.wav" in capsys.readouterr().err
-    (learners / "rhythmic-expression.safetensors").unlink()
+    learners.unlink()
     assert speak(audio, tmp_path / "no.mp4", "--lips", "rhythmic") == 1
     assert "visavis train rhythmic-expression" in capsys.readouterr().err
     assert not (tmp_path / "no.mp4").exists()

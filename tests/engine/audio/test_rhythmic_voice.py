@@ -11,8 +11,8 @@ torch = pytest.importorskip("torch", reason="networks need torch (extra: torch)"
 
 from engine.audio import rhythmic_voice  # noqa: E402
 from engine.audio.rhythmic_voice import (  # noqa: E402
-    EXPRESSION_FILE,
-    HEAD_MOTION_FILE,
+    EXPRESSION,
+    HEAD_MOTION,
     RhythmicVoice,
     installed,
     longest_stretch,
@@ -32,19 +32,19 @@ DEVIATION = np.array((0.1, 0.1, 0.1, 0.05, 0.05, 0.02), np.float32)
 ZERO = np.zeros(3, np.float32)
 
 
-def learners(folder: Path) -> Path:
-    """Files of both, narrow and random."""
-    folder.mkdir(parents=True, exist_ok=True)
+def learners(files: Path) -> tuple[Path, Path]:
+    """Files of both, narrow and random, as they are found in a folder of weights."""
+    paths = tuple(files / name / f"{name}.safetensors" for name in (EXPRESSION, HEAD_MOTION))
     torch.manual_seed(0)
     face, head = ExpressionLearner(ExpressionConfig(divisor=16)), HeadMotionLearner(HeadMotionConfig(divisor=8))
-    save_state(face.state_dict(), folder / EXPRESSION_FILE, expression_metadata(face.config))
+    save_state(face.state_dict(), paths[0], expression_metadata(face.config))
     facts = head_motion_metadata(head.config, DEVIATION / 7, DEVIATION)
-    save_state(head.state_dict(), folder / HEAD_MOTION_FILE, facts)
-    return folder
+    save_state(head.state_dict(), paths[1], facts)
+    return paths
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def files(tmp_path_factory):
     return learners(tmp_path_factory.mktemp("learners"))
 
 
@@ -71,17 +71,17 @@ def numbers(states: list[FaceState]) -> np.ndarray:
     return np.stack([np.concatenate((s.rotation, s.translation, (s.scale,), s.expression)) for s in states])
 
 
-def test_every_frame_has_a_state_however_the_voice_is_cut(folder, monkeypatch):
-    whole = spoken(RhythmicVoice(folder))
+def test_every_frame_has_a_state_however_the_voice_is_cut(files, monkeypatch):
+    whole = spoken(RhythmicVoice(*files))
     assert [state.time for state in whole] == [k / 25 for k in range(150)]
     assert np.ptp(numbers(whole)[:, :6], axis=0).min() > 1e-7
     assert np.ptp(numbers(whole)[:, 6:], axis=0).max() > 1e-3
-    np.testing.assert_array_equal(numbers(whole), numbers(spoken(RhythmicVoice(folder), block=77_777)))
+    np.testing.assert_array_equal(numbers(whole), numbers(spoken(RhythmicVoice(*files), block=77_777)))
     monkeypatch.setattr(rhythmic_voice, "_STRETCH", 17)
-    np.testing.assert_allclose(numbers(spoken(RhythmicVoice(folder))), numbers(whole), atol=1e-5)
+    np.testing.assert_allclose(numbers(spoken(RhythmicVoice(*files))), numbers(whole), atol=1e-5)
 
 
-def test_only_seconds_of_the_voice_are_kept(folder, monkeypatch):
+def test_only_seconds_of_the_voice_are_kept(files, monkeypatch):
     kept = []
     chunks = rhythmic_voice._Heard.chunks
 
@@ -91,30 +91,30 @@ def test_only_seconds_of_the_voice_are_kept(folder, monkeypatch):
         return found
 
     monkeypatch.setattr(rhythmic_voice._Heard, "chunks", watched)
-    spoken(RhythmicVoice(folder), 40.0)
+    spoken(RhythmicVoice(*files), 40.0)
     assert max(kept[-10:]) < 8
 
 
-def test_a_voice_that_ends_early_is_silence_from_then_on(folder):
+def test_a_voice_that_ends_early_is_silence_from_then_on(files):
     low, high = (cut(voice(1.0, rate), 1000) for rate in (16_000, 50_000))
-    states = numbers(list(RhythmicVoice(folder).states(bases(100), low, high)))
+    states = numbers(list(RhythmicVoice(*files).states(bases(100), low, high)))
     np.testing.assert_allclose(states[60:, 6:], states[60:61, 6:].repeat(40, 0), atol=1e-6)
-    assert list(RhythmicVoice(folder).states(bases(3), [], []))[2].time == 0.08
+    assert list(RhythmicVoice(*files).states(bases(3), [], []))[2].time == 0.08
 
 
-def test_mouth_and_head_are_multiplied_and_what_the_face_does_besides_is_added(folder):
-    plain = numbers(spoken(RhythmicVoice(folder), 2.0))
-    half = numbers(spoken(RhythmicVoice(folder), 2.0, mouth=0.5, head=0.0))
+def test_mouth_and_head_are_multiplied_and_what_the_face_does_besides_is_added(files):
+    plain = numbers(spoken(RhythmicVoice(*files), 2.0))
+    half = numbers(spoken(RhythmicVoice(*files), 2.0, mouth=0.5, head=0.0))
     np.testing.assert_allclose(half[:, 6:], 0.5 * plain[:, 6:], atol=1e-6)
     np.testing.assert_array_equal(half[:, :5], 0)
     lids = np.full(SIZE, 0.25, np.float32)
     low, high = (cut(voice(2.0, rate), 1000) for rate in (16_000, 50_000))
-    added = numbers(list(RhythmicVoice(folder).states(bases(50, lids), low, high)))
+    added = numbers(list(RhythmicVoice(*files).states(bases(50, lids), low, high)))
     np.testing.assert_allclose(added[:, 6:], plain[:, 6:] + 0.25, atol=1e-5)
     np.testing.assert_array_equal(added[:, :6], plain[:, :6])
 
 
-def test_the_head_moves_as_the_one_that_was_shown(folder):
+def test_the_head_moves_as_the_one_that_was_shown(files):
     """Another enrolment gives another motion, and the same one the same."""
     rng = np.random.default_rng(0)
 
@@ -126,7 +126,7 @@ def test_the_head_moves_as_the_one_that_was_shown(folder):
     wave = rng.normal(0, 0.1, 4 * 16_000).astype(np.float32)
 
     def after(speed: float) -> np.ndarray:
-        learner = RhythmicVoice(folder)
+        learner = RhythmicVoice(*files)
         learner.enrol(shown(speed), wave)
         return numbers(spoken(learner, 2.0))
 
@@ -135,25 +135,26 @@ def test_the_head_moves_as_the_one_that_was_shown(folder):
     assert np.abs(slow[:, :6] - after(1.0)[:, :6]).max() > 1e-4
     np.testing.assert_array_equal(slow[:, 6:], after(1.0)[:, 6:])
     with pytest.raises(GeneratorError, match=r"2.56 s or more .* got 1.20 s"):
-        RhythmicVoice(folder).enrol([*shown(1.0)[:31], None], wave)
+        RhythmicVoice(*files).enrol([*shown(1.0)[:31], None], wave)
 
 
-def test_what_is_not_there_is_named(tmp_path, folder, monkeypatch):
+def test_what_is_not_there_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("VISAVIS_WEIGHTS", str(tmp_path))
+    monkeypatch.setattr("engine.weights._SHIPPED", tmp_path / "nothing")
     assert not installed()
     with pytest.raises(WeightsError, match="visavis train rhythmic-expression"):
-        RhythmicVoice(tmp_path)
-    own = learners(tmp_path / "rhythmic")
+        RhythmicVoice()
+    face, head = learners(tmp_path)
     assert installed()
-    (own / HEAD_MOTION_FILE).write_bytes((own / EXPRESSION_FILE).read_bytes())
+    head.write_bytes(face.read_bytes())
     with pytest.raises(WeightsError, match="weights of rhythmic-expression, not of rhythmic-head-motion"):
         RhythmicVoice()
-    (own / HEAD_MOTION_FILE).write_bytes(b"no weights")
+    head.write_bytes(b"no weights")
     with pytest.raises(WeightsError, match="not a safetensors file"):
         RhythmicVoice()
-    head = HeadMotionLearner(HeadMotionConfig(divisor=8))
-    facts = {**head_motion_metadata(head.config, DEVIATION, DEVIATION), "mean": "[1, 2]"}
-    save_state(head.state_dict(), own / HEAD_MOTION_FILE, facts)
+    network = HeadMotionLearner(HeadMotionConfig(divisor=8))
+    facts = {**head_motion_metadata(network.config, DEVIATION, DEVIATION), "mean": "[1, 2]"}
+    save_state(network.state_dict(), head, facts)
     with pytest.raises(WeightsError, match="mean: expected 6 numbers"):
         RhythmicVoice()
 
