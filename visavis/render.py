@@ -21,7 +21,7 @@ from streaming.media import Samples
 from streaming.outputs import FileOutput
 
 if TYPE_CHECKING:
-    from visavis.commands import Render, Track
+    from visavis.commands import Render, Speak, Track
 
 
 @dataclass(frozen=True)
@@ -101,14 +101,7 @@ def render(options: Render) -> int:
     """Run the command. Raises the project's errors; nothing half-written stays."""
     console = Console(stderr=True, quiet=options.quiet)
     started = clocks.perf_counter()
-    avatar = Avatar.from_image(
-        options.source,
-        generator=options.generator,
-        runtime=options.runtime,
-        size=options.size,
-        crop=options.crop,
-        at_once=frames_at_once(),
-    )
+    avatar = file_avatar(options)
     person = avatar.person, avatar.source_state
     with load_tracker(options.generator, options.runtime, options.size, person) as tracker:
         driving = open_driving(str(options.driving), tracker)
@@ -116,6 +109,18 @@ def render(options: Render) -> int:
             driving = begun_alike(driving, tracker, avatar, console)
         _write(options, avatar, driving, console, started)
     return 0
+
+
+def file_avatar(options: Render | Speak) -> Avatar:
+    """The avatar of the pictures, for rendering as fast as this machine can. Raises as `Avatar.from_image`."""
+    return Avatar.from_image(
+        options.source,
+        generator=options.generator,
+        runtime=options.runtime,
+        size=options.size,
+        crop=options.crop,
+        at_once=frames_at_once(),
+    )
 
 
 def _write(options: Render, avatar: Avatar, driving: Driving, console: Console, started: float) -> None:

@@ -17,14 +17,14 @@ from engine.audio.landmark_predictor import LandmarkPredictor, installed_path
 from engine.audio.rhythmic_voice import EXPRESSION_RATE_HZ, MOTION_RATE_HZ, RhythmicVoice, installed
 from engine.audio.sound_file import VOICE_RATE_HZ, SoundFile, Wave
 from engine.audio.voice_motion import VoiceModel, VoiceMotion, VoiceMotionConfig, spoken_states
-from engine.avatar import Avatar, Picture, frames_at_once, load_tracker
+from engine.avatar import Avatar, Picture, load_tracker
 from engine.generators import FaceGenerator, GeneratorError, load_generator
 from engine.generators.iplap import IPLAPGenerator
 from engine.generators.iplap_voice import VoiceDriver, spoken_motions
 from engine.motion import FaceState
 from streaming.media import AUDIO_RATE_HZ, Samples
 from streaming.outputs import FileOutput
-from visavis.render import open_driving
+from visavis.render import file_avatar, open_driving
 
 if TYPE_CHECKING:
     from visavis.commands import Speak
@@ -50,14 +50,7 @@ def speak(options: Speak) -> int:
             f"generator {options.generator} is driven by keypoints, and a voice says how a face moves: "
             "use portrait, mesh or another that is driven by faces"
         )
-    avatar = Avatar.from_image(
-        options.source,
-        generator=options.generator,
-        runtime=options.runtime,
-        size=options.size,
-        crop=options.crop,
-        at_once=frames_at_once(),
-    )
+    avatar = file_avatar(options)
     avatar.begin(model.neutral())
     frames, loudest = _write(options, avatar, sound, _frames(options, avatar, model, config), console)
     seconds = clocks.perf_counter() - started

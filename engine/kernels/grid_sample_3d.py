@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
-import torch
 from torch import Tensor
 
+from engine.kernels.grid_sample import launch_grid_sample
 from engine.kernels.grid_sample_3d_reference import grid_sample_3d_reference
-from engine.kernels.launch import Launcher, float32s, launcher_of, scalar_name, sizes, strides
-from engine.kernels.layout import (
-    channels_together,
-    chunk_of_channels,
-    empty_maps,
-    groups,
-    packed,
-    pixel_blocks,
-    plane_blocks,
-)
-from engine.kernels.sampling_reference import Padding, check_padding, pixel_scale
+from engine.kernels.launch import Launcher, launcher_of
+from engine.kernels.sampling_reference import Padding, check_padding
 
 KERNEL = "grid_sample_3d"
 
@@ -49,36 +39,4 @@ def grid_sample_3d(
     launcher = launcher or launcher_of(input, grid)
     if launcher is None:
         return grid_sample_3d_reference(input, grid, padding, align_corners)
-    batch, channels, depth, height, width = input.shape
-    _, out_depth, out_height, out_width, _ = grid.shape
-    grid = grid.to(torch.float32)
-    output = empty_maps((batch, channels, out_depth, out_height, out_width), like=input)
-    if output.numel() == 0:
-        return output
-    extent = sizes(batch, channels, depth, height, width, out_depth, out_height, out_width)
-    to_pixels = [
-        number for length in (width, height, depth) for number in float32s(*pixel_scale(length, align_corners))
-    ]
-    rows = out_depth * out_height
-    border = np.int32(padding == "border")
-    if channels_together(input):
-        wide = packed(input, output)
-        steps = [*strides(input, but=1), *strides(grid), *strides(output, but=1)]
-        launcher.launch(
-            KERNEL,
-            "grid_sample_3d_pixels",
-            scalar_name(input.dtype),
-            pixel_blocks(groups(input, wide), out_width, rows, batch),
-            [input, grid, output, *extent, *steps, *to_pixels, border, np.int32(wide)],
-        )
-    else:
-        each = chunk_of_channels(out_width, rows, batch, channels)
-        steps = [*strides(input), *strides(grid), *strides(output)]
-        launcher.launch(
-            KERNEL,
-            "grid_sample_3d_planes",
-            scalar_name(input.dtype),
-            plane_blocks(out_width, rows, batch * -(-channels // each)),
-            [input, grid, output, *extent, *steps, *to_pixels, border, np.int32(each)],
-        )
-    return output
+    return launch_grid_sample(KERNEL, input, grid, padding, align_corners, launcher)

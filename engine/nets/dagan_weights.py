@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 
 from engine.nets.dagan import DaGANConfig, DaGANModel, Decoder
 from engine.nets.face_depth import FaceDepth, FaceDepthConfig, Layers
-from engine.nets.first_order_weights import CONFIG_KEY, State, first_order_config, shape_of, stored_config
-from engine.nets.stored_weights import LayoutError, network_with, read_state, save_state
+from engine.nets.first_order_weights import State, first_order_config, shape_of
+from engine.nets.stored_weights import LayoutError, load_configured, save_state, task_metadata
 
 TASK = "dagan"
 "Of the metadata: what the weights are for."
@@ -20,7 +18,7 @@ DEPTH_TASK = "face-depth"
 
 def model_metadata(config: DaGANConfig) -> dict[str, str]:
     """The metadata that `load_model` goes by."""
-    return {"task": TASK, CONFIG_KEY: json.dumps(asdict(config))}
+    return task_metadata(TASK, config)
 
 
 def save_model(model: DaGANModel, path: Path, about: Mapping[str, str] | None = None, half: bool = False) -> None:
@@ -30,27 +28,17 @@ def save_model(model: DaGANModel, path: Path, about: Mapping[str, str] | None = 
 
 def load_model(path: Path) -> DaGANModel:
     """The model of a file, in float32 and eval mode. Raises LayoutError for a file of something else."""
-    state, metadata = read_state(path)
-    config = stored_config(path, metadata, TASK, DaGANConfig)
-    try:
-        return network_with(lambda: DaGANModel(config), state)
-    except ValueError as error:
-        raise LayoutError(f"{path}: {error}") from error
+    return load_configured(path, TASK, DaGANConfig, DaGANModel)[0]
 
 
 def depth_metadata(config: FaceDepthConfig) -> dict[str, str]:
     """The metadata that `load_depth` goes by."""
-    return {"task": DEPTH_TASK, CONFIG_KEY: json.dumps(asdict(config))}
+    return task_metadata(DEPTH_TASK, config)
 
 
 def load_depth(path: Path) -> FaceDepth:
     """The depth network of a file of its own, in float32 and eval mode. Raises LayoutError for something else."""
-    state, metadata = read_state(path)
-    config = stored_config(path, metadata, DEPTH_TASK, FaceDepthConfig)
-    try:
-        return network_with(lambda: FaceDepth(config), state)
-    except ValueError as error:
-        raise LayoutError(f"{path}: {error}") from error
+    return load_configured(path, DEPTH_TASK, FaceDepthConfig, FaceDepth)[0]
 
 
 def config_of(generator: State, detector: State, depth_encoder: State) -> DaGANConfig:

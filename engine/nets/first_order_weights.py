@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
-from typing import TypeVar
 
 from torch import Tensor
 
@@ -15,22 +12,19 @@ from engine.nets.first_order import IMAGE_CHANNELS, FirstOrderConfig, FirstOrder
 from engine.nets.hourglass import HourglassConfig
 from engine.nets.keypoint_detector import Jacobians, KeypointConfig
 from engine.nets.patch_discriminator import DiscriminatorConfig
-from engine.nets.stored_weights import LayoutError, config_from_json, network_with, read_state, save_state
+from engine.nets.stored_weights import LayoutError, load_configured, save_state, task_metadata
 
 TASK = "first-order"
 "Of the metadata: what the weights are for."
-CONFIG_KEY = "config"
-"Of the metadata: the configuration as JSON."
 
 State = Mapping[str, Tensor]
-ConfigT = TypeVar("ConfigT")
 
 _FACTOR_OF_TAPS = {5: 2, 13: 4, 29: 8}
 
 
 def model_metadata(config: FirstOrderConfig) -> dict[str, str]:
     """The metadata that `load_model` goes by."""
-    return {"task": TASK, CONFIG_KEY: json.dumps(asdict(config))}
+    return task_metadata(TASK, config)
 
 
 def save_model(model: FirstOrderModel, path: Path, about: Mapping[str, str] | None = None, half: bool = False) -> None:
@@ -40,22 +34,7 @@ def save_model(model: FirstOrderModel, path: Path, about: Mapping[str, str] | No
 
 def load_model(path: Path) -> FirstOrderModel:
     """The model of a file, in float32 and eval mode. Raises LayoutError for a file of something else."""
-    state, metadata = read_state(path)
-    config = stored_config(path, metadata, TASK, FirstOrderConfig)
-    try:
-        return network_with(lambda: FirstOrderModel(config), state)
-    except ValueError as error:
-        raise LayoutError(f"{path}: {error}") from error
-
-
-def stored_config(path: Path, metadata: Mapping[str, str], task: str, kind: type[ConfigT]) -> ConfigT:
-    """The configuration in a file's metadata. Raises LayoutError if the file is for another task, or has none."""
-    if metadata.get("task") != task or CONFIG_KEY not in metadata:
-        raise LayoutError(f"{path}: weights of {metadata.get('task', 'something unknown')}, not of {task}")
-    try:
-        return config_from_json(kind, metadata[CONFIG_KEY])
-    except ValueError as error:
-        raise LayoutError(f"{path}: {error}") from error
+    return load_configured(path, TASK, FirstOrderConfig, FirstOrderModel)[0]
 
 
 def detector_config(state: State) -> KeypointConfig:

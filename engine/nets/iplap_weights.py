@@ -3,20 +3,15 @@ in the file's metadata."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
-
-from torch import Tensor
 
 from engine.nets.iplap import IPLAPRenderer, RendererConfig
 from engine.nets.iplap_landmarks import LandmarkConfig, LandmarkGenerator
-from engine.nets.stored_weights import LayoutError, config_from_json, network_with, read_state, save_state
+from engine.nets.stored_weights import load_configured, save_state, task_metadata
 
-TASK_KEY, CONFIG_KEY = "task", "config"
-"Of the metadata: which network it is, and the fields of its configuration as JSON."
 RENDERER, LANDMARKS = "iplap", "iplap-landmarks"
+"What the files' metadata call them."
 
 
 def landmarks_name(generator: str) -> str:
@@ -26,12 +21,12 @@ def landmarks_name(generator: str) -> str:
 
 def renderer_metadata(config: RendererConfig) -> dict[str, str]:
     """The metadata that `load_renderer` finds the configuration in."""
-    return {TASK_KEY: RENDERER, CONFIG_KEY: json.dumps(asdict(config))}
+    return task_metadata(RENDERER, config)
 
 
 def landmarks_metadata(config: LandmarkConfig) -> dict[str, str]:
     """The metadata that `load_landmarks` finds the configuration in."""
-    return {TASK_KEY: LANDMARKS, CONFIG_KEY: json.dumps(asdict(config))}
+    return task_metadata(LANDMARKS, config)
 
 
 def save_renderer(
@@ -50,26 +45,9 @@ def save_landmarks(
 
 def load_renderer(path: Path) -> IPLAPRenderer:
     """The renderer of a file, in float32 and eval mode. Raises LayoutError for a file of something else."""
-    state, metadata = _read(path, RENDERER)
-    try:
-        config = config_from_json(RendererConfig, metadata[CONFIG_KEY])
-        return network_with(lambda: IPLAPRenderer(config), state)
-    except (KeyError, ValueError) as error:
-        raise LayoutError(f"{path}: {error}") from error
+    return load_configured(path, RENDERER, RendererConfig, IPLAPRenderer)[0]
 
 
 def load_landmarks(path: Path) -> LandmarkGenerator:
     """The landmark generator of a file, in float32 and eval mode. Raises LayoutError for a file of something else."""
-    state, metadata = _read(path, LANDMARKS)
-    try:
-        config = config_from_json(LandmarkConfig, metadata[CONFIG_KEY])
-        return network_with(lambda: LandmarkGenerator(config), state)
-    except (KeyError, ValueError) as error:
-        raise LayoutError(f"{path}: {error}") from error
-
-
-def _read(path: Path, task: str) -> tuple[dict[str, Tensor], dict[str, str]]:
-    state, metadata = read_state(path)
-    if metadata.get(TASK_KEY) != task:
-        raise LayoutError(f"{path}: weights of {metadata.get(TASK_KEY, 'something else')}, not of {task}")
-    return state, metadata
+    return load_configured(path, LANDMARKS, LandmarkConfig, LandmarkGenerator)[0]

@@ -4,22 +4,19 @@ metadata the configuration and what the numbers mean."""
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from engine.nets.expression_learner import ExpressionConfig, ExpressionLearner
 from engine.nets.head_motion_learner import MOTION, HeadMotionConfig, HeadMotionLearner
-from engine.nets.stored_weights import LayoutError, config_from_json, network_with, read_state
+from engine.nets.stored_weights import LayoutError, load_configured, task_metadata
 
 EXPRESSION, HEAD_MOTION = "rhythmic-expression", "rhythmic-head-motion"
 "What the files' metadata call them, as do the recipes."
-_CONFIG, _MEAN, _DEVIATION = "config", "mean", "deviation"
+_MEAN, _DEVIATION = "mean", "deviation"
 
 Array = NDArray[np.float32]
 
@@ -36,41 +33,28 @@ class StoredHeadMotion(NamedTuple):
 
 def expression_metadata(config: ExpressionConfig) -> dict[str, str]:
     """The metadata of a learner whose coefficients are those of the face model's basis, in standard deviations."""
-    return {"task": EXPRESSION, _CONFIG: json.dumps(asdict(config))}
+    return task_metadata(EXPRESSION, config)
 
 
 def head_motion_metadata(config: HeadMotionConfig, mean: Array, deviation: Array) -> dict[str, str]:
     """The metadata of a learner of `engine.motion.relative_pose`, normalised by (6,) mean and deviation."""
     statistics = {_MEAN: json.dumps(mean.tolist()), _DEVIATION: json.dumps(deviation.tolist())}
-    return {"task": HEAD_MOTION, _CONFIG: json.dumps(asdict(config)), **statistics}
+    return {**task_metadata(HEAD_MOTION, config), **statistics}
 
 
 def load_expression_learner(path: Path) -> ExpressionLearner:
     """The learner of a file, in float32 and eval mode. Raises LayoutError for a file of something else."""
-    state, metadata = _read(path, EXPRESSION)
-    try:
-        config = config_from_json(ExpressionConfig, metadata[_CONFIG])
-        return network_with(lambda: ExpressionLearner(config), state)
-    except (KeyError, ValueError) as error:
-        raise LayoutError(f"{path}: {error}") from error
+    return load_configured(path, EXPRESSION, ExpressionConfig, ExpressionLearner)[0]
 
 
 def load_head_motion_learner(path: Path) -> StoredHeadMotion:
     """The learner of a file, in float32 and eval mode. Raises LayoutError for a file of something else."""
-    state, metadata = _read(path, HEAD_MOTION)
+    network, metadata = load_configured(path, HEAD_MOTION, HeadMotionConfig, HeadMotionLearner)
     try:
-        config = config_from_json(HeadMotionConfig, metadata[_CONFIG])
         mean, deviation = (_six(metadata[key], key) for key in (_MEAN, _DEVIATION))
-        return StoredHeadMotion(network_with(lambda: HeadMotionLearner(config), state), mean, deviation)
     except (KeyError, ValueError) as error:
         raise LayoutError(f"{path}: {error}") from error
-
-
-def _read(path: Path, task: str) -> tuple[dict[str, Tensor], Mapping[str, str]]:
-    state, metadata = read_state(path)
-    if metadata.get("task") != task:
-        raise LayoutError(f"{path}: weights of {metadata.get('task', 'something else')}, not of {task}")
-    return state, metadata
+    return StoredHeadMotion(network, mean, deviation)
 
 
 def _six(text: str, key: str) -> Array:

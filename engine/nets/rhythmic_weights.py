@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -13,19 +12,17 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 
 from engine.nets.rhythmic import RhythmicConfig, RhythmicNetwork
 from engine.nets.spade import bake_spectral_norm
-from engine.nets.stored_weights import LayoutError, config_from_json, network_with, read_state, save_state
+from engine.nets.stored_weights import LayoutError, load_configured, network_with, save_state, task_metadata
 
 TASK = "rhythmic"
 "What the file's metadata calls the weights."
-CONFIG_KEY = "config"
-"Of the metadata: the fields of `RhythmicConfig` as JSON."
 SPECTRUM_STEPS = 30
 "Power iterations that find a weight's largest singular value."
 
 
 def network_metadata(config: RhythmicConfig) -> dict[str, str]:
     """The metadata that `load_network` finds the configuration in."""
-    return {"task": TASK, CONFIG_KEY: json.dumps(asdict(config))}
+    return task_metadata(TASK, config)
 
 
 def save_network(
@@ -41,14 +38,7 @@ def save_network(
 
 def load_network(path: Path) -> RhythmicNetwork:
     """The network of a file, in float32 and eval mode. Raises LayoutError for a file of something else."""
-    state, metadata = read_state(path)
-    if metadata.get("task") != TASK or CONFIG_KEY not in metadata:
-        raise LayoutError(f"{path}: weights of {metadata.get('task', 'something else')}, not of Rhythmic Head Motion")
-    try:
-        config = config_from_json(RhythmicConfig, metadata[CONFIG_KEY])
-        return network_with(lambda: RhythmicNetwork(config), state)
-    except ValueError as error:
-        raise LayoutError(f"{path}: {error}") from error
+    return load_configured(path, TASK, RhythmicConfig, RhythmicNetwork)[0]
 
 
 def normalised(network: RhythmicNetwork) -> RhythmicNetwork:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast, get_type_hints
 
@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 COUNTER = "num_batches_tracked"
 "Of batch norm in training; no state of the network."
+TASK_KEY, CONFIG_KEY = "task", "config"
+"Of the metadata: what the weights are for, and the fields of the network's configuration as JSON."
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
 ConfigT = TypeVar("ConfigT")
@@ -94,6 +96,28 @@ def config_from_json(kind: type[ConfigT], text: str) -> ConfigT:
         return cast(ConfigT, _rebuilt(kind, content))
     except TypeError as error:
         raise ValueError(f"not a configuration of {kind.__name__}: {error}") from error
+
+
+def task_metadata(task: str, config: Any) -> dict[str, str]:
+    """The metadata that `load_configured` goes by. config: a frozen dataclass of numbers, names and other such ones."""
+    return {TASK_KEY: task, CONFIG_KEY: json.dumps(asdict(config))}
+
+
+def load_configured(
+    path: Path, task: str, kind: type[ConfigT], build: Callable[[ConfigT], NetworkT]
+) -> tuple[NetworkT, dict[str, str]]:
+    """The network of a file that was written with `task_metadata`, in float32 and eval mode, and the metadata.
+
+    kind: of the configuration that `build` makes a network of. Raises LayoutError for a file of another task or none.
+    """
+    state, metadata = read_state(path)
+    if metadata.get(TASK_KEY) != task or CONFIG_KEY not in metadata:
+        raise LayoutError(f"{path}: weights of {metadata.get(TASK_KEY, 'something unknown')}, not of {task}")
+    try:
+        config = config_from_json(kind, metadata[CONFIG_KEY])
+        return network_with(lambda: build(config), state), metadata
+    except ValueError as error:
+        raise LayoutError(f"{path}: {error}") from error
 
 
 def _rebuilt(kind: Any, content: Any) -> Any:
