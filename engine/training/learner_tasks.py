@@ -11,7 +11,6 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional
 
@@ -19,6 +18,7 @@ from engine.audio.rhythmic_voice import EXPRESSION_RATE_HZ, MOTION_RATE_HZ
 from engine.nets.expression_learner import ExpressionConfig, ExpressionLearner
 from engine.nets.head_motion_learner import HeadMotionConfig, HeadMotionLearner, MotionDiscriminator
 from engine.nets.learner_weights import EXPRESSION, HEAD_MOTION, expression_metadata, head_motion_metadata
+from engine.nets.stored_weights import save_state
 from engine.training.clip_cache import cache_folder
 from engine.training.clip_sounds import ClipSounds, known_sounds
 from engine.training.learner_samples import (
@@ -136,10 +136,9 @@ class ExpressionTask(LearnerTask):
         return {"face": functional.mse_loss(outputs["predicted"].float(), batch["face"])}
 
     def export(self, folder: Path, metadata: Mapping[str, str]) -> list[Path]:
-        """In float32: statistics of 16-bit samples are too large for float16."""
+        """Matrices as float16; statistics of 16-bit samples are too large for that."""
         path = folder / f"{self.name}.safetensors"
-        state = {key: value.cpu().contiguous() for key, value in self._state().items()}
-        save_file(state, str(path), metadata={**metadata, **expression_metadata(self._network.config)})
+        save_state(self._state(), path, {**metadata, **expression_metadata(self._network.config)}, half=True)
         return [path]
 
     def _of_clips(self, clips: Sequence[SpokenClip], stage: Stage) -> SampleSource:

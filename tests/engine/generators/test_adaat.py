@@ -95,12 +95,6 @@ def test_wrong_input_is_named(generator, identity, head):
 
 
 class TestWeights:
-    def test_without_weights_it_says_how_to_get_some(self, tmp_path, monkeypatch):
-        (tmp_path / "adaat").mkdir()
-        monkeypatch.setenv("VISAVIS_WEIGHTS", str(tmp_path))
-        with pytest.raises(GeneratorError, match=r"(?s)visavis train adaat.*visavis weights import adaat"):
-            AdaATGenerator(SIZE)
-
     def test_are_found_by_the_environment(self, weights, monkeypatch):
         monkeypatch.setenv("VISAVIS_WEIGHTS", str(weights.parent.parent))
         generator = AdaATGenerator(512)
@@ -110,14 +104,9 @@ class TestWeights:
 
     def test_of_another_system_or_variant_are_refused(self, tmp_path, random_adaat):
         path = tmp_path / "weights.safetensors"
-        with pytest.raises(GeneratorError, match="cannot read"):
-            AdaATGenerator(SIZE, path)
         header = json.dumps({"weight": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}}).encode()
         path.write_bytes(len(header).to_bytes(8, "little") + header)
         with pytest.raises(GeneratorError, match="not weights of AdaAT"):
-            AdaATGenerator(SIZE, path)
-        path.write_bytes(b"\xff" * 64)
-        with pytest.raises(GeneratorError, match="not a safetensors file"):
             AdaATGenerator(SIZE, path)
         save_network(random_adaat(AdaATConfig(18, 4, divisor=32), 0), path)
         with pytest.raises(GeneratorError, match="driven by 18 points, the generator has 68"):

@@ -198,12 +198,6 @@ def test_wrong_input_is_named(generator, identity, head):
 
 
 class TestWeights:
-    def test_without_weights_it_says_how_to_get_some(self, tmp_path, monkeypatch):
-        (tmp_path / "iplap").mkdir()
-        monkeypatch.setenv("VISAVIS_WEIGHTS", str(tmp_path))
-        with pytest.raises(GeneratorError, match=r"(?s)visavis train iplap.*visavis weights import iplap"):
-            IPLAPGenerator(SIZE)
-
     def test_are_found_by_the_environment(self, weights, monkeypatch):
         monkeypatch.setenv("VISAVIS_WEIGHTS", str(weights.parent.parent))
         generator = IPLAPGenerator(512)
@@ -213,16 +207,11 @@ class TestWeights:
 
     def test_of_another_system_are_refused(self, tmp_path):
         path = tmp_path / "weights.safetensors"
-        with pytest.raises(GeneratorError, match="cannot read"):
-            IPLAPGenerator(SIZE, path)
         for about, said in (({"task": "fomm"}, "weights of fomm, not iplap"), ({"task": "iplap"}, "does not describe")):
             header = json.dumps({"__metadata__": about}).encode()
             path.write_bytes(len(header).to_bytes(8, "little") + header)
             with pytest.raises(GeneratorError, match=said):
                 IPLAPGenerator(SIZE, path)
-        path.write_bytes(b"\xff" * 64)
-        with pytest.raises(GeneratorError, match="not a safetensors file"):
-            IPLAPGenerator(SIZE, path)
 
 
 @pytest.mark.slow

@@ -115,12 +115,6 @@ def test_wrong_input_is_named(generator, identities, head, weights):
 
 
 class TestWeights:
-    def test_without_weights_it_says_how_to_get_some(self, tmp_path, monkeypatch):
-        (tmp_path / "lsr").mkdir()
-        monkeypatch.setenv("VISAVIS_WEIGHTS", str(tmp_path))
-        with pytest.raises(GeneratorError, match=r"(?s)visavis train lsr.*visavis weights import lsr"):
-            LSRGenerator(SIZE)
-
     def test_are_found_by_the_environment(self, weights, monkeypatch):
         monkeypatch.setenv("VISAVIS_WEIGHTS", str(weights.parent.parent))
         specs = LSRGenerator(512).network_specs()
@@ -129,11 +123,6 @@ class TestWeights:
 
     def test_of_something_else_are_refused(self, tmp_path, network):
         path = tmp_path / "lsr.safetensors"
-        with pytest.raises(GeneratorError, match="cannot read its weights"):
-            LSRGenerator(SIZE, path)
-        path.write_bytes(b"\xff" * 64)
-        with pytest.raises(GeneratorError, match="not a safetensors file"):
-            LSRGenerator(SIZE, path)
         save_file({"weight": torch.zeros(2)}, path)
         with pytest.raises(GeneratorError, match="not weights of LSR"):
             LSRGenerator(SIZE, path)

@@ -144,12 +144,6 @@ def test_wrong_input_is_named(generator, identities, sources, head):
 
 
 class TestWeights:
-    def test_without_weights_it_says_how_to_get_some(self, tmp_path, monkeypatch):
-        (tmp_path / "rhythmic").mkdir()
-        monkeypatch.setenv("VISAVIS_WEIGHTS", str(tmp_path))
-        with pytest.raises(GeneratorError, match=r"(?s)visavis train rhythmic.*visavis weights import rhythmic"):
-            RhythmicGenerator(SIZE)
-
     def test_are_for_one_size(self, weights):
         with pytest.raises(GeneratorError, match="trained at 128 pixels, cannot render 256"):
             RhythmicGenerator(256, weights)
@@ -165,11 +159,6 @@ class TestWeights:
 
     def test_of_another_system_or_damaged_are_refused(self, tmp_path, network):
         path = tmp_path / "weights.safetensors"
-        with pytest.raises(GeneratorError, match="cannot read"):
-            RhythmicGenerator(SIZE, path)
-        path.write_bytes(b"\xff" * 64)
-        with pytest.raises(GeneratorError, match="not a safetensors file"):
-            RhythmicGenerator(SIZE, path)
         save_state(network.state_dict(), path, {"task": "fomm"})
         with pytest.raises(GeneratorError, match="weights of fomm, not rhythmic"):
             RhythmicGenerator(SIZE, path)
