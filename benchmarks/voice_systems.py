@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from benchmarks.environment import write_result
 from benchmarks.voice import RATE, Doubles, Spoken, Truth, lip_error, lip_sync, load_truths, opening_correlation
-from engine.audio.landmark_predictor import LandmarkPredictor
+from engine.audio.landmark_predictor import REFERENCES, LandmarkPredictor
 from engine.audio.mel_windows import SILENCE, mel_windows
 from engine.audio.rhythmic_voice import ENROLMENT, EXPRESSION_RATE_HZ, MOTION_RATE_HZ, RhythmicVoice
 from engine.audio.sound_file import SoundFile, Wave
@@ -32,7 +32,6 @@ from engine.training.clip_sounds import ClipSounds
 from engine.training.iplap_landmark_samples import VoicedClip, load_voiced_clips
 
 RESULT = Path(__file__).parent / "results" / "voice_systems.json"
-REFERENCES = 15
 
 Floats = NDArray[np.float32]
 
@@ -72,25 +71,34 @@ def _turning(states: list[FaceState] | tuple[FaceState | None, ...]) -> list[flo
 
 
 def measure_landmarks(clip: VoicedClip, predictor: LandmarkPredictor) -> dict[str, Any]:
-    """Thousandths of the face box between jaw and lips and the true ones, and the correlation of the lips' opening: for
-    the voice, for the same network that hears nothing, and for the references' mean."""
+    """Thousandths of the face box between jaw and lips and the true ones, and the correlation of the lips' opening.
+
+    For the voice, the same network that hears nothing, and the mean of the references; `_1`: of the first frame alone.
+    """
     seen = np.flatnonzero(np.isfinite(clip.points).all(axis=(1, 2)))
     references = clip.points[seen[np.linspace(0, len(seen) - 1, REFERENCES).astype(int)]]
-    tokens = predictor.encode(references)
     middle = WINDOW // 2
     frames = clip.starts + middle
     truth = clip.points[frames, len(POSE) :]
 
-    def predicted(deaf: bool) -> Floats:
-        rows = []
+    def predicted(references: Floats, deaf: bool = False) -> Floats:
+        tokens, rows = predictor.encode(references), []
         for start in clip.starts.tolist():
             mels = mel_windows(clip.mel, range(start, start + WINDOW))
             poses = clip.points[start : start + WINDOW, : len(POSE)]
             rows.append(predictor.predict(tokens, np.full_like(mels, SILENCE) if deaf else mels, poses)[middle])
         return np.stack(rows)
 
-    still = np.broadcast_to(references[:, len(POSE) :].mean(axis=0), truth.shape)
-    contenders = {"voice": predicted(deaf=False), "deaf": predicted(deaf=True), "still": still}
+    still, still_1 = (
+        np.broadcast_to(some[:, len(POSE) :].mean(axis=0), truth.shape) for some in (references, references[:1])
+    )
+    contenders = {
+        "voice": predicted(references),
+        "deaf": predicted(references, deaf=True),
+        "still": still,
+        "voice_1": predicted(references[:1]),
+        "still_1": still_1,
+    }
     return {
         "frames": len(frames),
         "jaw_per_mille": {

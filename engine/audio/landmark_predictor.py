@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 Array = NDArray[np.float32]
 
 WINDOW, BANDS = 5, 80
+REFERENCES = 15
+"Pictures of a person that the network is trained with."
 GENERATOR = "iplap"
 FILE = f"{GENERATOR}-landmarks.safetensors"
 
@@ -84,10 +86,14 @@ class LandmarkPredictor:
         return (TokenHalf(network) if half == "encode" else PredictHalf(network)).eval()
 
     def encode(self, references: Array) -> Array:
-        """(1, N, D) of the points (N, 131, 2) of N pictures of a person, from 0 to 1 in their face boxes."""
+        """(1, max(N, 15), D) of the points (N, 131, 2) of N pictures of a person, from 0 to 1 in their face boxes.
+
+        Fewer pictures are repeated: how much voice and pose attend to them depends on how many they are.
+        """
         if references.ndim != 3 or references.shape[1:] != (len(LANDMARKS_131), 2) or not len(references):
             raise GeneratorError(f"references: expected (N, {len(LANDMARKS_131)}, 2), got {references.shape}")
-        return self._halves["encode"]({"references": np.asarray(references[None], np.float32)})["tokens"]
+        repeated = references[np.arange(max(REFERENCES, len(references))) % len(references)]
+        return self._halves["encode"]({"references": np.asarray(repeated[None], np.float32)})["tokens"]
 
     def predict(self, tokens: Array, mels: Array, poses: Array) -> Array:
         """(5, 57, 2) of five frames. mels: (5, 80, 16), poses: (5, 74, 2)."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.audio.landmark_predictor import REFERENCES
 from engine.audio.mel_windows import SILENCE, causal_window, mel_window
 from engine.face.landmarks131 import POSE, face_boxes, in_box
 from engine.training.clip_cache import frame_coordinates
@@ -44,8 +45,10 @@ class VoicedClip:
 
 @dataclass(frozen=True)
 class LandmarkSampleConfig:
-    references: int = 15
+    references: int = REFERENCES
     "Frames of the clip, outside the window, that show how the face is made."
+    fewest: int = 1
+    "As few of them are different ones, the others repeat them: who speaks may have but one picture."
     causal: bool = False
     "Whether mel windows end with their frame."
     gain_db: float = 6.0
@@ -60,8 +63,8 @@ class LandmarkSampleConfig:
     "Of its place there."
 
     def as_recorded(self) -> LandmarkSampleConfig:
-        """Without any change of voices and faces."""
-        return replace(self, gain_db=0.0, strangeness=0.0, stretch=0.0, shift=0.0)
+        """Without any change of voices and faces, all references different."""
+        return replace(self, fewest=self.references, gain_db=0.0, strangeness=0.0, stretch=0.0, shift=0.0)
 
 
 class LandmarkSamples:
@@ -87,7 +90,8 @@ class LandmarkSamples:
         frames = range(start, start + WINDOW)
         usable = np.flatnonzero(np.isfinite(clip.points).all(axis=(1, 2)))
         outside = usable[(usable < start) | (usable >= start + WINDOW)]
-        chosen = rng.choice(outside, config.references, replace=len(outside) < config.references)
+        different = min(int(rng.integers(config.fewest, config.references + 1)), len(outside))
+        chosen = np.resize(rng.choice(outside, different, replace=False), config.references)
         cut = causal_window if config.causal else mel_window
         mels = np.stack([cut(clip.mel, frame) for frame in frames])
         louder = np.float32(LOUDNESS * rng.uniform(-config.gain_db, config.gain_db))

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from engine.nets.stored_weights import COUNTER
 from engine.training.recipe import Recipe, RecipeError, Stage
 
 ENTRY_POINT = "visavis.training"
@@ -105,14 +106,17 @@ class TrainingTask(ABC):
         except (OSError, SafetensorError) as error:
             raise TrainingError(f"{path}: no weights in safetensors format: {error}") from error
         own = self._state()
-        if loaded.keys() != own.keys() or any(loaded[key].shape != own[key].shape for key in own):
-            odd = sorted(loaded.keys() ^ own.keys()) or [k for k in own if loaded[k].shape != own[k].shape]
+        # Files of `engine.nets.stored_weights` are without batch norm's counters.
+        odd = sorted(key for key in loaded.keys() ^ own.keys() if not key.endswith(COUNTER))
+        shared = loaded.keys() & own.keys()
+        odd = odd or sorted(key for key in shared if loaded[key].shape != own[key].shape)
+        if odd:
             raise TrainingError(
                 f"{path}: holds other networks than task {self.name} with these options, e.g. {odd[0]}; "
                 "use the recipe that it was trained by"
             )
-        for key, value in own.items():
-            value.copy_(loaded[key])
+        for key in shared:
+            own[key].copy_(loaded[key])
 
     def _state(self) -> dict[str, Tensor]:
         """All parameters and buffers of the networks under the names that they are written with."""

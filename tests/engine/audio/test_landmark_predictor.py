@@ -32,14 +32,14 @@ def predictor(network, tmp_path_factory):
 @pytest.fixture(scope="module")
 def inputs():
     rng = np.random.default_rng(0)
-    shapes = ((6, 131, 2), (5, 80, 16), (5, 74, 2))
+    shapes = ((15, 131, 2), (5, 80, 16), (5, 74, 2))
     return [rng.random(shape, np.float32) for shape in shapes]
 
 
 def test_predicts_what_the_network_does(predictor, network, inputs):
     references, mels, poses = inputs
     tokens = predictor.encode(references)
-    assert tokens.shape == (1, 6, 128)
+    assert tokens.shape == (1, 15, 128)
     with torch.no_grad():
         expected = network(*(torch.from_numpy(one)[None] for one in inputs))[0]
     np.testing.assert_allclose(predictor.predict(tokens, mels, poses), expected.numpy(), atol=1e-5)
@@ -47,8 +47,17 @@ def test_predicts_what_the_network_does(predictor, network, inputs):
         predictor.encode(references[0])
 
 
+def test_few_pictures_are_repeated_and_many_are_all_seen(predictor, inputs):
+    references = inputs[0]
+    np.testing.assert_allclose(
+        predictor.encode(references[:2]), predictor.encode(np.resize(references[:2], (15, 131, 2))), atol=1e-6
+    )
+    assert predictor.encode(np.tile(references, (2, 1, 1))).shape == (1, 30, 128)
+
+
 def test_weights_that_are_not_there_or_of_something_else_are_named(tmp_path, monkeypatch):
     monkeypatch.setenv("VISAVIS_WEIGHTS", str(tmp_path))
+    (tmp_path / "iplap").mkdir()
     with pytest.raises(GeneratorError, match=r"(?s)no landmark generator at.*visavis train iplap-landmarks"):
         LandmarkPredictor()
     path = tmp_path / "other.safetensors"

@@ -263,9 +263,17 @@ class TestLandmarks:
             assert (np.diff(window) == 1).all()
             assert not set(at) & set(window)
 
+    def test_some_persons_have_but_few_different_references(self, voiced_pack):
+        clips = load_voiced_clips(voiced_pack)
+        config = LandmarkSampleConfig(references=6)
+        batch = LandmarkSamples(clips, config).batch(np.random.default_rng(0), 40)
+        assert {len(np.unique(row, axis=0)) for row in batch["references"]} == {1, 2, 3, 4, 5, 6}
+        batch = LandmarkSamples(clips, config.as_recorded()).batch(np.random.default_rng(0), 9)
+        assert {len(np.unique(row, axis=0)) for row in batch["references"]} == {6}
+
     def test_faces_are_made_strange_as_wholes(self, voiced_pack):
         clips = load_voiced_clips(voiced_pack)
-        config = LandmarkSampleConfig(references=4)
+        config = LandmarkSampleConfig(references=4, fewest=4)
         plain, strange = (
             LandmarkSamples(clips, one).batch(np.random.default_rng(0), 1) for one in (config.as_recorded(), config)
         )
