@@ -68,7 +68,7 @@ class Speak(Rendering):
     lips: Literal["auto", "voice", "iplap", "rhythmic"] = "auto"
     """What moves jaw and lips. voice: the small network that comes along. iplap: IP-LAP's landmark generator, for the
     generator of that name. rhythmic: the learners of Rhythmic Head Motion, which move face and head. auto: those of the
-    generator where their weights are installed."""
+    generator where you have installed weights for them, else voice."""
     like: Path | None = None
     """For lips of rhythmic: a video of somebody talking, three seconds or more, as whom the head is to move. Without,
     as one that was still at the beginning."""

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from engine.audio.landmark_predictor import LandmarkPredictor, installed_path
-from engine.audio.rhythmic_voice import EXPRESSION_RATE_HZ, MOTION_RATE_HZ, RhythmicVoice, installed
+from engine.audio.rhythmic_voice import EXPRESSION, EXPRESSION_RATE_HZ, MOTION_RATE_HZ, RhythmicVoice, installed
 from engine.audio.sound_file import VOICE_RATE_HZ, SoundFile, Wave
 from engine.audio.voice_motion import VoiceModel, VoiceMotion, VoiceMotionConfig, spoken_states
 from engine.avatar import Avatar, Picture, load_tracker
@@ -22,6 +22,7 @@ from engine.generators import FaceGenerator, GeneratorError, load_generator
 from engine.generators.iplap import IPLAPGenerator
 from engine.generators.iplap_voice import VoiceDriver, spoken_motions
 from engine.motion import FaceState
+from engine.weights import ships, weights_folder
 from streaming.media import AUDIO_RATE_HZ, Samples
 from streaming.outputs import FileOutput
 from visavis.render import file_avatar, open_driving
@@ -89,13 +90,19 @@ def _frames(options: Speak, avatar: Avatar, model: VoiceModel, config: VoiceMoti
 
 
 def _lips(options: Speak) -> str:
-    """What `auto` stands for: those of the generator where their weights are installed, and torch, which runs them."""
+    """What `auto` stands for: the generator's own where weights of the user's are there, and torch, which runs them.
+
+    Those that ship are narrow: the mouth of `voice` follows people better.
+    """
     if options.lips != "auto":
         return options.lips
     if options.like is not None:
         return "rhythmic"
-    own = {"iplap": installed_path().is_file, "rhythmic": installed}.get(options.generator)
-    return options.generator if own is not None and own() and find_spec("torch") is not None else "voice"
+    folders = {"iplap": installed_path().parent, "rhythmic": weights_folder(EXPRESSION)}
+    there = {"iplap": installed_path().is_file, "rhythmic": installed}
+    if options.generator not in folders or ships(folders[options.generator].parent):
+        return "voice"
+    return options.generator if there[options.generator]() and find_spec("torch") is not None else "voice"
 
 
 def _rhythmic_states(options: Speak, model: VoiceModel, config: VoiceMotionConfig) -> States:

@@ -110,6 +110,16 @@ def test_lips_of_iplap_where_its_landmark_generator_is_installed(tmp_path, iplap
     assert not (tmp_path / "none.mp4").exists()
 
 
+def test_lips_that_ship_are_taken_where_they_are_asked_for(tmp_path):
+    pytest.importorskip("torch", reason="networks need torch (extra: torch)")
+    audio = write_wav(tmp_path / "a.wav", buzz(0.4))
+    for lips in ("auto", "voice", "iplap"):
+        assert speak(audio, tmp_path / f"{lips}.mp4", "--lips", lips, "--generator", "iplap", "--quiet") == 0
+    auto, voice, iplap = (frames_and_sound(tmp_path / f"{name}.mp4")[0] for name in ("auto", "voice", "iplap"))
+    np.testing.assert_array_equal(auto, voice)
+    assert (np.array(iplap) != np.array(voice)).any()
+
+
 @pytest.fixture
 def learners(tmp_path, monkeypatch):
     """Of Rhythmic Head Motion, narrow and random."""
