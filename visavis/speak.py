@@ -6,6 +6,7 @@ import time as clocks
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,14 +24,17 @@ from engine.generators.iplap import IPLAPGenerator
 from engine.generators.iplap_voice import VoiceDriver, spoken_motions
 from engine.motion import FaceState
 from engine.weights import ships, weights_folder
+from streaming.inputs import VideoFile
 from streaming.media import AUDIO_RATE_HZ, Samples
 from streaming.outputs import FileOutput
-from visavis.render import file_avatar, open_driving
+from visavis.render import file_avatar
 
 if TYPE_CHECKING:
     from visavis.commands import Speak
 
 RATE = Fraction(25)
+LIKE_S = 60
+"Of a video that shows how a head moves; the rest is not looked at."
 Frames = Callable[[Iterable[Wave]], Iterable[Picture]]
 "Blocks of a voice at 16 kHz to the frames of it, 25 a second."
 States = Callable[[Iterable[Wave]], Iterable[FaceState]]
@@ -109,7 +113,11 @@ def _rhythmic_states(options: Speak, model: VoiceModel, config: VoiceMotionConfi
     """Of the learners of Rhythmic Head Motion, with blinks of ours, which they know nothing of."""
     learners = RhythmicVoice()
     if options.like is not None:
-        learners.enrol(_seen_at_25(options.like), np.concatenate(list(SoundFile(options.like).blocks(MOTION_RATE_HZ))))
+        heard = _heard(SoundFile(options.like))
+        try:
+            learners.enrol(_seen_at_25(options.like), heard)
+        except GeneratorError as error:
+            raise GeneratorError(f"{options.like}: {error}") from error
     blinks = VoiceMotion(model, VoiceMotionConfig(mouth=0.0, head=0.0), options.seed)
 
     def states(sound: Iterable[Wave]) -> Iterator[FaceState]:
@@ -121,13 +129,25 @@ def _rhythmic_states(options: Speak, model: VoiceModel, config: VoiceMotionConfi
 
 
 def _seen_at_25(video: Path) -> list[FaceState | None]:
-    """The states of a video's face, those nearest to 25 a second."""
+    """The states of the face in a video's first minute, those nearest to 25 a second."""
+    file = VideoFile(video)
     with load_tracker() as tracker:
-        driving = open_driving(str(video), tracker)
-        seen = [state for _, state in driving.states]
-    count = int(len(seen) / driving.rate * RATE)
-    nearest = [seen[min(round(number * driving.rate / RATE), len(seen) - 1)] for number in range(count)]
+        frames = islice(file.frames(), round(LIKE_S * file.rate))
+        seen = [tracker.process(frame, time) for time, frame in frames]
+    count = int(len(seen) / file.rate * RATE)
+    nearest = [seen[min(round(number * file.rate / RATE), len(seen) - 1)] for number in range(count)]
     return [state if isinstance(state, FaceState) else None for state in nearest]
+
+
+def _heard(sound: SoundFile) -> Wave:
+    """The first minute of a sound."""
+    parts, count = [], 0
+    for block in sound.blocks(MOTION_RATE_HZ):
+        parts.append(block)
+        count += len(block)
+        if count >= LIKE_S * MOTION_RATE_HZ:
+            break
+    return np.concatenate(parts)
 
 
 SILENT = 10 ** (-60 / 20)

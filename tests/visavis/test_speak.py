@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import wave
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -10,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
+from streaming.outputs import FileOutput
 from visavis.__main__ import main
 from visavis.demo import DRIVING, PORTRAIT
 
@@ -158,6 +160,12 @@ def test_lips_and_head_of_rhythmic(tmp_path, learners, capsys):
     assert "--like is for lips rhythmic" in capsys.readouterr().err
     assert speak(audio, tmp_path / "no.mp4", "--like", str(audio)) == 1
     assert "a.wav" in capsys.readouterr().err
+    with FileOutput(tmp_path / "grey.mp4", 128, 128, Fraction(25)) as grey:
+        for number in range(80):
+            grey.write(np.full((128, 128, 3), 120, np.uint8), number / 25)
+        grey.write_audio(np.zeros(3 * 48_000, np.int16), 0.0)
+    assert speak(audio, tmp_path / "no.mp4", "--like", str(tmp_path / "grey.mp4")) == 1
+    assert "grey.mp4: how a head moves is learned from 2.56 s" in " ".join(capsys.readouterr().err.split())
     learners.unlink()
     assert speak(audio, tmp_path / "no.mp4", "--lips", "rhythmic") == 1
     assert "visavis train rhythmic-expression" in capsys.readouterr().err
