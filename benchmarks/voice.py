@@ -229,16 +229,7 @@ def measure_speed(model: VoiceModel, seconds: float = 10.0) -> dict[str, float]:
 
 
 def measure_head(model: VoiceModel, truths: Sequence[Truth]) -> dict[str, Any]:
-    """Deviation of rotation (degrees) and of its change a frame: people who talk, and heads made of their voices."""
-
-    def figures(turns: list[Doubles]) -> dict[str, list[float]]:
-        deviations = [np.degrees(turn.std(0)) for turn in turns]
-        speeds = [np.degrees(np.diff(turn, axis=0).std(0)) for turn in turns]
-        return {
-            "pitch_yaw_roll": np.mean(deviations, axis=0).round(3).tolist(),
-            "change_a_frame": np.mean(speeds, axis=0).round(3).tolist(),
-        }
-
+    """People who talk, and heads made of their voices, see `turning`."""
     smooth = np.array((1.0, 2.0, 3.0, 2.0, 1.0)) / 9
     true, made = [], []
     for truth in truths:
@@ -246,7 +237,17 @@ def measure_head(model: VoiceModel, truths: Sequence[Truth]) -> dict[str, Any]:
         true.append(np.stack([np.convolve(axis, smooth, "valid") for axis in turns.T], axis=1))
         states = spoken_states(SoundFile(truth.sound).blocks(), VoiceMotion(model), RATE)
         made.append(np.stack([state.rotation for state in states]).astype(np.float64))
-    return {"people": figures(true), "voice": figures(made)}
+    return {"people": turning(true), "voice": turning(made)}
+
+
+def turning(turns: Sequence[Doubles]) -> dict[str, list[float]]:
+    """Degrees of deviation of (T, 3) rotations, and of their change a frame; means over clips."""
+    deviations = [np.degrees(turn.std(0)) for turn in turns]
+    speeds = [np.degrees(np.diff(turn, axis=0).std(0)) for turn in turns]
+    return {
+        "pitch_yaw_roll": np.mean(deviations, axis=0).round(3).tolist(),
+        "change_a_frame": np.mean(speeds, axis=0).round(3).tolist(),
+    }
 
 
 def means(clips: Mapping[str, dict[str, Any]], names: Sequence[str], delay: str) -> dict[str, Any]:

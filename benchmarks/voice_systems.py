@@ -10,7 +10,7 @@ agrees best with the lips.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.environment import write_result
-from benchmarks.voice import RATE, Doubles, Spoken, Truth, lip_error, lip_sync, load_truths, opening_correlation
+from benchmarks.voice import (
+    RATE,
+    Doubles,
+    Spoken,
+    Truth,
+    lip_error,
+    lip_sync,
+    load_truths,
+    means,
+    opening_correlation,
+    turning,
+)
 from engine.audio.landmark_predictor import REFERENCES, LandmarkPredictor
 from engine.audio.mel_windows import SILENCE, mel_windows
 from engine.audio.rhythmic_voice import ENROLMENT, EXPRESSION_RATE_HZ, MOTION_RATE_HZ, RhythmicVoice
@@ -43,31 +54,28 @@ def heard(truth: Truth, rate_hz: int, late_ms: float) -> Wave:
     return wave[samples:] if samples >= 0 else np.pad(wave, (-samples, 0))
 
 
-def measure_learners(truth: Truth, model: VoiceModel, late_ms: float) -> dict[str, Any]:
-    """Mouth: agreement of the expression learner and of our network. Head: degrees of deviation, of people and learner,
-    after the first frames, from which it has been learned how this head moves."""
+def measure_learners(truth: Truth, model: VoiceModel, late_ms: float) -> tuple[dict[str, Any], dict[str, Doubles]]:
+    """Mouth: agreement of the expression learner and of our network. Head: (T, 3) rotations after the first frames: the
+    person's, and the learner's that was shown how this head moves in those frames, or `still`."""
     low, high = (heard(truth, rate, late_ms) for rate in (MOTION_RATE_HZ, EXPRESSION_RATE_HZ))
-    learner = RhythmicVoice()
-    figures: dict[str, Any] = {}
-    if all(state is not None for state in truth.states[:ENROLMENT]):
-        learner.enrol(truth.states[:ENROLMENT], low)
-        figures["head_learned_from"] = ENROLMENT / RATE
-    neutral = model.neutral()
-    made = list(learner.states([neutral] * len(truth.states), [low], [high]))
+    learner, neutral = RhythmicVoice(), [model.neutral()] * len(truth.states)
+    still = list(learner.states(neutral, [low], [high]))
+    learner.enrol(truth.states[:ENROLMENT], low)
+    made = list(learner.states(neutral, [low], [high]))
     contenders = {
         "rhythmic": np.stack([state.expression for state in made]).astype(np.float64),
         "voice": Spoken.of(truth.sound, model).at(truth, late_ms),
     }
-    figures["opening_correlation"] = {name: opening_correlation(truth, one) for name, one in contenders.items()}
-    figures["lip_movement_error_percent"] = {name: lip_error(truth, one, True) for name, one in contenders.items()}
-    figures["head_degrees"] = {"people": _turning(truth.states[ENROLMENT:]), "rhythmic": _turning(made[ENROLMENT:])}
-    return figures
+    figures = {
+        "opening_correlation": {name: opening_correlation(truth, one) for name, one in contenders.items()},
+        "lip_movement_error_percent": {name: lip_error(truth, one, True) for name, one in contenders.items()},
+    }
+    heads = {"people": truth.states, "rhythmic": made, "still": still}
+    return figures, {name: _rotations(states[ENROLMENT:]) for name, states in heads.items()}
 
 
-def _turning(states: list[FaceState] | tuple[FaceState | None, ...]) -> list[float]:
-    """Deviation of pitch, yaw and roll; nothing for fewer than two states."""
-    turns = [state.rotation for state in states if state is not None]
-    return np.degrees(np.std(turns, axis=0)).round(3).tolist() if len(turns) > 1 else []
+def _rotations(states: Sequence[FaceState | None]) -> Doubles:
+    return np.stack([state.rotation for state in states if state is not None]).astype(np.float64)
 
 
 def measure_landmarks(clip: VoicedClip, predictor: LandmarkPredictor) -> dict[str, Any]:
@@ -100,7 +108,6 @@ def measure_landmarks(clip: VoicedClip, predictor: LandmarkPredictor) -> dict[st
         "still_1": still_1,
     }
     return {
-        "frames": len(frames),
         "jaw_per_mille": {
             name: _per_mille(one[:, : len(JAW)], truth[:, : len(JAW)]) for name, one in contenders.items()
         },
@@ -123,18 +130,6 @@ def _agreement(one: Doubles, other: Doubles) -> float:
     return float(np.corrcoef(one, other)[0, 1]) if np.ptp(one) > 1e-6 else 0.0
 
 
-def means(clips: Mapping[str, Mapping[str, Any]], figures: tuple[str, ...], weight: str) -> dict[str, dict[str, float]]:
-    """Of figures by contender, over clips."""
-    weights = [clip[weight] for clip in clips.values()]
-    return {
-        figure: {
-            contender: float(np.average([clip[figure][contender] for clip in clips.values()], weights=weights))
-            for contender in next(iter(clips.values()))[figure]
-        }
-        for figure in figures
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
@@ -143,27 +138,28 @@ def main() -> None:
     model = VoiceModel.load()
     late: dict[str, float] = {}
     learners: dict[str, dict[str, Any]] = {}
+    heads: dict[str, list[Doubles]] = {}
     for truth in load_truths(options.data):
         delay_ms = truth.delay_ms
         if delay_ms is None:
             delay_ms, _ = lip_sync(truth, partial(Spoken.of(truth.sound, model).at, truth))
         late[truth.name] = delay_ms
-        figures = measure_learners(truth, model, delay_ms)
-        learners[truth.name] = {"seconds": len(truth.states) / RATE, "late_ms": delay_ms, **figures}
+        mouth, turns = measure_learners(truth, model, delay_ms)
+        learners[truth.name] = {"seconds": len(truth.states) / RATE, "late_ms": delay_ms, "mouth": mouth}
+        for name, one in turns.items():
+            heads.setdefault(name, []).append(one)
     predictor = LandmarkPredictor()
     landmarks = {
-        clip.name: measure_landmarks(clip, predictor)
+        clip.name: {"seconds": len(clip.starts) / RATE, "mouth": measure_landmarks(clip, predictor)}
         for clip in load_voiced_clips(options.data, "test", ClipSounds(delays_ms=late))
     }
     figures = {
         "rhythmic": {
-            "means": means(learners, ("opening_correlation", "lip_movement_error_percent"), "seconds"),
+            "means": means(learners, list(learners), "mouth"),
+            "head_degrees": {name: turning(turns) for name, turns in heads.items()},
             "clips": learners,
         },
-        "iplap": {
-            "means": means(landmarks, ("jaw_per_mille", "mouth_per_mille", "opening_correlation"), "frames"),
-            "clips": landmarks,
-        },
+        "iplap": {"means": means(landmarks, list(landmarks), "mouth"), "clips": landmarks},
     }
     write_result(options.output, "python -m benchmarks.voice_systems DATA", figures)
 

@@ -7,7 +7,6 @@ one does to what is said from then on.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,11 +56,11 @@ class RhythmicVoice:
 
     def __init__(self, expression: Path | None = None, head_motion: Path | None = None) -> None:
         """The weights' files; without, those that are found as generators' are."""
-        self._paths = expression or weights_path(EXPRESSION), head_motion or weights_path(HEAD_MOTION)
+        self._expression, self._head = _loaded(
+            expression or weights_path(EXPRESSION), head_motion or weights_path(HEAD_MOTION)
+        )
         model = FaceModel.load()
-        learners = self._learners
-        coefficients = learners[0].fc2.out_features
-        self._expression_deviation = model.expression_deviation[:coefficients]
+        self._expression_deviation = model.expression_deviation[: self._expression.fc2.out_features]
         self._expression_size = model.expression_size
         self._manner: Extrapolator | None = None
 
@@ -80,7 +79,7 @@ class RhythmicVoice:
         usual = HeadPose.from_states(known)
         motion = np.stack([relative_pose(usual, state) for state in known])
         chunks = voice_chunks(wave, MOTION_RATE_HZ, CHUNK_S * np.arange(seen.start, seen.stop))
-        self._manner = self._enrolled(
+        self._manner = self._extrapolator(
             hann_smoothed(motion, MOTION_SMOOTHING)[-ENROLMENT:], hann_smoothed(chunks, VOICE_SMOOTHING)[-ENROLMENT:]
         )
 
@@ -98,11 +97,12 @@ class RhythmicVoice:
         by this. Without `enrol` the head moves as one that was still at the voice's beginning.
         """
         low, high = _Heard(at_16_khz, MOTION_RATE_HZ), _Heard(at_50_khz, EXPRESSION_RATE_HZ)
+        manner = self._manner or self._still(low)
         remaining, first = iter(base), 0
         while stretch := list(islice(remaining, _STRETCH)):
             last = first + len(stretch)
             expressions = mouth * self._expressions(high.chunks(first, last))
-            poses = self._poses(low, first, last)
+            poses = self._poses(manner, low, first, last)
             for state, expression, pose in zip(stretch, expressions, poses, strict=True):
                 yield spoken_state(head * pose, state.expression + expression, state.time)
             first = last
@@ -111,54 +111,52 @@ class RhythmicVoice:
         """(T, E) of (T, 7, 2000) chunks, for a face whose rest is the neutral one."""
         import torch
 
-        learner, _ = self._learners
         rest = torch.zeros(len(chunks), len(self._expression_deviation))
         with torch.inference_mode():
-            said = learner(torch.from_numpy(np.float32(FULL_SCALE) * chunks.reshape(len(chunks), -1)), rest).numpy()
+            said = self._expression(
+                torch.from_numpy(np.float32(FULL_SCALE) * chunks.reshape(len(chunks), -1)), rest
+            ).numpy()
         expressions = np.zeros((len(chunks), self._expression_size), np.float32)
         expressions[:, : said.shape[1]] = said * self._expression_deviation
         return expressions
 
-    def _poses(self, heard: _Heard, first: int, last: int) -> Array:
+    def _still(self, heard: _Heard) -> Extrapolator:
+        """How a head moves that did not while the voice began."""
+        chunks = hann_smoothed(heard.chunks(0, ENROLMENT + _CONTEXT), VOICE_SMOOTHING)[:ENROLMENT]
+        return self._extrapolator(np.zeros((ENROLMENT, len(self._head.mean)), np.float32), chunks)
+
+    def _poses(self, manner: Extrapolator, heard: _Heard, first: int, last: int) -> Array:
         """(T, 6) of the frames from `first` to before `last`."""
         import torch
 
-        _, stored = self._learners
-        if self._manner is None:
-            still = np.tile(-stored.mean / stored.deviation, (ENROLMENT, 1)).astype(np.float32)
-            smoothed = hann_smoothed(heard.chunks(0, ENROLMENT + _CONTEXT), VOICE_SMOOTHING)
-            self._manner = self._extrapolator(still, smoothed[:ENROLMENT])
         # At the ends of what is smoothed at once there is less to average: they are left out.
         chunks = hann_smoothed(heard.chunks(first - _CONTEXT, last + _CONTEXT), VOICE_SMOOTHING)
         chunks = chunks[_CONTEXT - _SEEN : len(chunks) - _CONTEXT + _SEEN]
         with torch.inference_mode():
-            features = stored.network.mid_net(torch.from_numpy(chunks)[None])[:, _SEEN:-_SEEN]
-            motion = self._manner(features)[0].numpy()
-        poses: Array = stored.mean + stored.deviation * motion
+            features = self._head.network.mid_net(torch.from_numpy(chunks)[None])[:, _SEEN:-_SEEN]
+            motion = manner(features)[0].numpy()
+        poses: Array = self._head.mean + self._head.deviation * motion
         return poses
 
-    def _enrolled(self, motion: Array, chunks: Array) -> Extrapolator:
-        _, stored = self._learners
-        return self._extrapolator((motion - stored.mean) / stored.deviation, chunks)
-
-    def _extrapolator(self, normalised: Array, chunks: Array) -> Extrapolator:
+    def _extrapolator(self, motion: Array, chunks: Array) -> Extrapolator:
+        """Of (T, 6) motion and the chunks (T, 7, S) beside it, both smoothed."""
         import torch
 
+        normalised = ((motion - self._head.mean) / self._head.deviation).astype(np.float32)
         with torch.inference_mode():
-            network = self._learners[1].network
-            return network.enrol(torch.from_numpy(normalised)[None], torch.from_numpy(chunks)[None])
+            return self._head.network.enrol(torch.from_numpy(normalised)[None], torch.from_numpy(chunks)[None])
 
-    @cached_property
-    def _learners(self) -> tuple[ExpressionLearner, StoredHeadMotion]:
-        try:
-            from engine.nets.learner_weights import load_expression_learner, load_head_motion_learner
-            from engine.nets.stored_weights import LayoutError
-        except ImportError as error:
-            raise GeneratorError("torch is not installed: pip install 'visavis[torch]'") from error
-        try:
-            return load_expression_learner(self._paths[0]), load_head_motion_learner(self._paths[1])
-        except LayoutError as error:
-            raise WeightsError(f"learner of the voice: {error}") from error
+
+def _loaded(expression: Path, head_motion: Path) -> tuple[ExpressionLearner, StoredHeadMotion]:
+    try:
+        from engine.nets.learner_weights import load_expression_learner, load_head_motion_learner
+        from engine.nets.stored_weights import LayoutError
+    except ImportError as error:
+        raise GeneratorError("torch is not installed: pip install 'visavis[torch]'") from error
+    try:
+        return load_expression_learner(expression), load_head_motion_learner(head_motion)
+    except LayoutError as error:
+        raise WeightsError(f"learner of the voice: {error}") from error
 
 
 def longest_stretch(seen: NDArray[np.bool_]) -> slice:

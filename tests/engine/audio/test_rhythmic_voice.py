@@ -81,6 +81,12 @@ def test_every_frame_has_a_state_however_the_voice_is_cut(files, monkeypatch):
     np.testing.assert_allclose(numbers(spoken(RhythmicVoice(*files))), numbers(whole), atol=1e-5)
 
 
+def test_a_voice_leaves_nothing_for_the_next_one(files):
+    learner = RhythmicVoice(*files)
+    list(learner.states(bases(10), [np.ones(16_000, np.float32)], [np.ones(50_000, np.float32)]))
+    np.testing.assert_array_equal(numbers(spoken(learner, 2.0)), numbers(spoken(RhythmicVoice(*files), 2.0)))
+
+
 def test_only_seconds_of_the_voice_are_kept(files, monkeypatch):
     kept = []
     chunks = rhythmic_voice._Heard.chunks
